@@ -1,0 +1,4 @@
+package auth
+
+// saslPrep prepares a password for PBKDF2.
+func saslPrep(password string) string { return password }
