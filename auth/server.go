@@ -36,6 +36,7 @@ type ServerExchange struct {
 
 	state  serverState
 	nonce  string // serverSASL: our part
+	bare   string // serverSASL: the client-first-message-bare
 	expect key    // serverProved: the signature that proves the server
 }
 
@@ -115,9 +116,11 @@ func (e *ServerExchange) sasl(dst, body []byte) ([]byte, bool, error) {
 			ErrWrongPasswordType, mechanism, e.secret.kind)
 	}
 	e.state, e.nonce = serverSASL, newNonce(e.random)
+	// The user name is left empty, as libpq does: the startup packet's counts.
+	e.bare = "n=,r=" + e.nonce
+	first := gs2Header + e.bare
 	dst, at := wire.Begin(dst, wire.Password)
 	dst = wire.AppendString(dst, mechanism)
-	first := gs2Header + e.firstBare()
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(first)))
 	return wire.End(append(dst, first...), at), false, nil
 }
@@ -127,10 +130,6 @@ const (
 	gs2Header = "n,,"
 	binding64 = "biws"
 )
-
-// firstBare is the client-first-message-bare. The user name is left empty, as
-// libpq does: the one of the startup packet counts.
-func (e *ServerExchange) firstBare() string { return "n=,r=" + e.nonce }
 
 // offers reports whether a SASL request lists name.
 func offers(list []byte, name string) bool {
@@ -161,7 +160,7 @@ func (e *ServerExchange) saslContinue(dst, body []byte) ([]byte, bool, error) {
 		return dst, false, fmt.Errorf("%w: the server stores another SCRAM secret than the one a client logged in with", ErrWrongPasswordType)
 	}
 	final := "c=" + binding64 + ",r=" + nonce
-	signed := e.firstBare() + "," + first + "," + final
+	signed := e.bare + "," + first + "," + final
 	proof := xor(k.clientKey, mac(k.storedKey[:], signed))
 	e.expect = mac(k.serverKey[:], signed)
 	e.state = serverProved
