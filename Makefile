@@ -1,0 +1,91 @@
+# pgweir's workshop. `make` alone lists the targets.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 30s
+SEEDS    ?= 200
+SEED     ?=
+MATRIX   ?= 15 17 18
+
+export GOFLAGS += -buildvcs=false
+
+GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEPGUARD    := $(GO) run github.com/OpenPeeDeeP/depguard/v2/cmd/depguard@v2.3.0
+
+.PHONY: help
+help: ## list the targets
+	@echo 'usage: make TARGET'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+.PHONY: build
+build: ## build bin/pgweir
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pgweir ./cmd/pgweir
+
+.PHONY: run
+run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, ten seconds of load, then psql
+	@[ -n "$$DATABASE_URL" ] || .ci/install postgres
+	@$(GO) build -o bin/demo ./integration/demo
+	@exec bin/demo -pgweir bin/pgweir
+
+.PHONY: test
+test: postgres ## run every test: unit, simulation, integration
+	$(GO) test -timeout 15m ./...
+
+.PHONY: test-race
+test-race: postgres ## run every test under the race detector, over the epoll loop and over its poll(2) twin
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /integration)
+	PGWEIR_BUILD='-race -tags=poll' $(GO) test -race -tags=poll -timeout 20m ./...
+
+.PHONY: test-matrix
+test-matrix: postgres ## run the integration tests against each Postgres of MATRIX
+	@set -e; for major in $(MATRIX); do \
+		bin=$$(.ci/postgres $$major); \
+		echo "postgres $$major: $$bin"; \
+		PGWEIR_PG_BIN=$$bin $(GO) test -count=1 -timeout 15m ./integration/...; \
+	done
+
+.PHONY: bench
+bench: build ## measure against PgBouncer and HAProxy; writes integration/bench/report.md (BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY, BENCH_PGBOUNCER)
+	@.ci/install postgres haproxy; [ -n "$$BENCH_PGBOUNCER" ] || .ci/install pgbouncer
+	@$(GO) build -o bin/bench ./integration/bench
+	@exec bin/bench -pgweir bin/pgweir
+
+.PHONY: sim
+sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
+	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run 'TestSeed$$' -v -args -seed=$(SEED),-args -seeds=$(SEEDS))
+
+.PHONY: fuzz
+fuzz: ## run every fuzzer for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for fuzzer in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || :); do \
+			echo "$$package $$fuzzer"; \
+			$(GO) test -run '^$$' -fuzz "^$$fuzzer$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: lint
+lint: ## gofumpt, go vet, staticcheck, and the import order (.ci/depguard.yaml)
+	@unformatted=$$($(GOFUMPT) -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofumpt'ed:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) vet -tags=poll ./...
+	$(STATICCHECK) ./...
+	cd .ci && $(DEPGUARD) github.com/pgweir/pgweir/...
+
+.PHONY: vuln
+vuln: ## check against Go's vulnerability database
+	@.ci/vuln
+
+.PHONY: generate
+generate: ## regenerate what is generated (docs/settings.md)
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## remove what was built and downloaded
+	rm -rf bin .cache
+
+.PHONY: postgres
+postgres:
+	@.ci/install postgres
