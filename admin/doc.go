@@ -1,0 +1,21 @@
+// Package admin is the console: what `psql -p 6432 -U admin pgbouncer` talks
+// to. It speaks PgBouncer's commands and answers with PgBouncer's columns,
+// tags and error texts, so that exporters, dashboards and habits go on
+// working. What is pgweir's own is an addition, never a change.
+//
+//	lex.go        bytes -> tokens -> statements
+//	grammar.go    statement -> command; which words there are
+//	session.go    one console client: messages in, replies out
+//	extended.go   its prepared statements and portals
+//	command.go    the commands that do something: PAUSE, RELOAD, SET, ...
+//	chatter.go    what drivers say unasked: SET, BEGIN, select version()
+//	table.go      columns, rows, and their text and binary encodings
+//	show.go       the list of all SHOW commands; the small ones
+//	databases.go, pools.go, sockets.go, users.go, stats.go, runtime.go
+//	              the others, one noun each
+//
+// The pool owns the client's socket. It hands each message to the session,
+// whole and one at a time, on a goroutine where blocking is allowed, and
+// writes out what comes back. Nothing in here runs on a loop, and everything
+// the console knows of the pools comes as plain values through Pooler.
+package admin

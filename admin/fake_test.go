@@ -1,0 +1,90 @@
+package admin
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// fakePools answers what the console asks, and writes down what it is told.
+type fakePools struct {
+	Pooler // the lists that a test does not set panic
+
+	calls  []string
+	err    error  // of every command
+	notice string // of Set
+	quiet  chan struct{}
+}
+
+func (f *fakePools) note(words ...string) error {
+	f.calls = append(f.calls, strings.TrimSpace(strings.Join(words, " ")))
+	return f.err
+}
+
+func (f *fakePools) Reload() error             { return f.note("reload") }
+func (f *fakePools) Resume(db string) error    { return f.note("resume", db) }
+func (f *fakePools) Kill(db string) error      { return f.note("kill", db) }
+func (f *fakePools) Disable(db string) error   { return f.note("disable", db) }
+func (f *fakePools) Enable(db string) error    { return f.note("enable", db) }
+func (f *fakePools) Reconnect(db string) error { return f.note("reconnect", db) }
+func (f *fakePools) KillClient(id uint64) error {
+	return f.note("kill_client", text(string(rune('0'+id))).text)
+}
+func (f *fakePools) Shutdown(mode ShutdownMode) { _ = f.note("shutdown", string(rune('0'+mode))) }
+func (f *fakePools) State() (bool, bool, bool)  { return true, false, false }
+
+func (f *fakePools) Set(key, value string) (string, error) {
+	return f.notice, f.note("set", key, value)
+}
+
+func (f *fakePools) Pause(done <-chan struct{}, db string) error {
+	return errors.Join(f.note("pause", db), f.wait(done))
+}
+
+func (f *fakePools) WaitClose(done <-chan struct{}, db string) error {
+	return errors.Join(f.note("wait_close", db), f.wait(done))
+}
+
+var errGone = errors.New("client gone")
+
+// wait blocks until quiet is closed, if there is one, or the client is gone.
+func (f *fakePools) wait(done <-chan struct{}) error {
+	if f.quiet == nil {
+		return nil
+	}
+	select {
+	case <-f.quiet:
+		return nil
+	case <-done:
+		return errGone
+	}
+}
+
+var (
+	started = time.Date(2026, 11, 20, 8, 30, 0, 0, time.UTC)
+	now     = started.Add(90 * time.Minute)
+)
+
+const version = "PgBouncer 1.26.1"
+
+// open starts a session over pools, of an administrator or of one of stats_users.
+func open(t *testing.T, pools Pooler, full bool) ConsoleSession {
+	t.Helper()
+	c := New(pools, Options{Version: version, Started: started, Now: func() time.Time { return now }})
+	s := c.Open(ConsoleClient{ID: 7, User: "admin", Admin: full, Prefix: "C-7: pgbouncer/admin@unix:6432 "})
+	t.Cleanup(s.Close)
+	return s
+}
+
+// ask sends one simple query and returns the answer.
+func ask(t *testing.T, s ConsoleSession, query string) []byte {
+	t.Helper()
+	reply, end := s.Handle(nil, wire.Query, wire.AppendString(nil, query), nil)
+	if end {
+		t.Fatalf("%q ended the session", query)
+	}
+	return reply
+}

@@ -1,0 +1,172 @@
+package admin
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Options is what a Console needs besides the pools.
+type Options struct {
+	// Version is the one cell of SHOW VERSION and the first line of
+	// `pgweir --version`.
+	Version string
+
+	// Log gets a line for every error that a console client is sent. nil means
+	// no such lines.
+	Log Logger
+
+	// Started is when the process was started, for its uptime.
+	Started time.Time
+
+	// Now tells the time. nil means time.Now.
+	Now func() time.Time
+}
+
+// Console opens a session for each client of the database pgbouncer. It holds
+// no state of its own and may be used by any number of sessions at once.
+type Console struct {
+	pools Pooler
+	opts  Options
+}
+
+var _ consoleOpener = (*Console)(nil)
+
+// New returns a Console over pools.
+func New(pools Pooler, opts Options) *Console {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Console{pools, opts}
+}
+
+// Open starts the session of a client that has logged in. The session must be
+// closed.
+func (c *Console) Open(client ConsoleClient) ConsoleSession {
+	s := &session{console: c, pools: c.pools, client: client, status: wire.TxIdle}
+	s.statements = make(map[string]*statementOf)
+	s.portals = make(map[string]*portal)
+	return s
+}
+
+// session is one console client. Its methods are called one at a time.
+type session struct {
+	console *Console
+	pools   Pooler
+	client  ConsoleClient
+
+	// status is what ReadyForQuery says. The console has no transactions, but
+	// a driver that sent BEGIN expects to be told it is in one.
+	status wire.TxStatus
+
+	// skipping is set by an error in the extended protocol: everything up to
+	// the next Sync is discarded (protocol manual, "Extended Query").
+	skipping bool
+
+	statements map[string]*statementOf // by name, "" is the unnamed one
+	portals    map[string]*portal
+}
+
+// Close ends the session.
+func (s *session) Close() {}
+
+// Handle answers one message of type typ. body is what follows the length
+// word; it is the caller's again when Handle returns. The answer is appended to
+// out. end is true if the connection is to be closed once reply is written.
+//
+// Handle may block, in PAUSE and its like, until done is closed.
+func (s *session) Handle(done <-chan struct{}, typ byte, body, out []byte) (reply []byte, end bool) {
+	switch typ {
+	case wire.Terminate:
+		return out, true
+	case wire.Sync:
+		s.skipping = false
+		s.dropPortals()
+		return wire.AppendReadyForQuery(out, s.status), false
+	case wire.Query:
+		if s.skipping {
+			return out, false
+		}
+		query, rest, ok := wire.CutString(body)
+		if !ok || len(rest) > 0 {
+			return s.fatal(out)
+		}
+		return s.query(done, string(query), out)
+	case wire.Parse, wire.Bind, wire.Describe, wire.Execute, wire.Close, wire.Flush:
+		if s.skipping {
+			return out, false
+		}
+		return s.extended(done, typ, body, out)
+	default:
+		out = s.fail(out, unsupported(typ))
+		return s.fatal(wire.AppendReadyForQuery(out, s.status))
+	}
+}
+
+// query runs a simple Query: each of its statements in turn, up to the first
+// that fails.
+func (s *session) query(done <-chan struct{}, query string, out []byte) (reply []byte, end bool) {
+	s.forget()
+	list := split(query)
+	if len(list) == 1 {
+		list[0].text = query // as PgBouncer quotes it
+	}
+	if len(list) == 0 {
+		out = append(out, wire.EmptyQueryResponse, 0, 0, 0, 4)
+	}
+	for _, st := range list {
+		p, err := parse(st)
+		var r result
+		if err == nil {
+			r, err = p.run(s, done)
+		}
+		if err != nil {
+			out = s.fail(out, err)
+			break
+		}
+		if r.silent {
+			return out, true
+		}
+		out = appendNotice(out, r)
+		if p.columns != nil {
+			out = appendRowDescription(out, p.columns, nil)
+			for _, cells := range r.rows {
+				out = appendDataRow(out, p.columns, cells, nil)
+			}
+		}
+		out = wire.AppendCommandComplete(out, r.tag)
+	}
+	return wire.AppendReadyForQuery(out, s.status), false
+}
+
+// fail appends err as an ErrorResponse and logs it. PgBouncer sends S, C and M
+// only; a detail or a hint comes on top where it helps.
+func (s *session) fail(out []byte, err error) []byte {
+	f := wire.Fields{Severity: "ERROR", Code: codeProtocol, Message: err.Error()}
+	var e *failure
+	if errors.As(err, &e) {
+		f = wire.Fields{Severity: "ERROR", Code: e.code, Message: e.message, Detail: e.detail, Hint: e.hint}
+	}
+	if log := s.console.opts.Log; log != nil && log.Enabled(LevelError) {
+		log.Log(LevelError, s.client.Prefix, f.Message)
+	}
+	// A NUL would end the field early, and with it the message.
+	f.Message = strings.ReplaceAll(f.Message, "\x00", "")
+	return wire.AppendError(out, f)
+}
+
+// fatal ends the session over a message that can't be what was meant.
+func (s *session) fatal(out []byte) (reply []byte, end bool) {
+	return wire.AppendError(out, wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: "bad packet"}), true
+}
+
+func appendNotice(out []byte, r result) []byte {
+	if r.notice == "" {
+		return out
+	}
+	return wire.AppendNotice(out, wire.Fields{
+		Severity: "NOTICE", Code: "00000", Message: r.notice, Detail: r.detail,
+	})
+}

@@ -1,0 +1,132 @@
+package admin
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgproto3/v2"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// serve puts sessions of c behind a TCP listener, with a login that lets
+// everybody in, and returns its address. It ends with the test.
+func serve(t *testing.T, c *Console) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clients sync.WaitGroup
+	t.Cleanup(func() {
+		listener.Close()
+		clients.Wait()
+	})
+	clients.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			clients.Go(func() {
+				defer conn.Close()
+				if err := serveClient(conn, c); err != nil && !errors.Is(err, io.EOF) {
+					t.Errorf("client: %v", err)
+				}
+			})
+		}
+	})
+	return listener.Addr().String()
+}
+
+// serveClient does for one connection what the pool does: the login, then
+// messages one at a time.
+func serveClient(conn net.Conn, c *Console) error {
+	user, err := welcome(conn)
+	if err != nil {
+		return err
+	}
+	s := c.Open(ConsoleClient{ID: 1, User: user, Admin: true})
+	defer s.Close()
+	done := make(chan struct{})
+	defer close(done)
+	for {
+		header := make([]byte, wire.HeaderLen)
+		if _, err := io.ReadFull(conn, header); err != nil {
+			return err
+		}
+		typ, size, _, err := wire.Peek(header, 1<<20)
+		if err != nil {
+			return err
+		}
+		body := make([]byte, size-wire.HeaderLen)
+		if _, err := io.ReadFull(conn, body); err != nil {
+			return err
+		}
+		reply, end := s.Handle(done, typ, body, nil)
+		if _, err := conn.Write(reply); err != nil || end {
+			return err
+		}
+	}
+}
+
+func welcome(conn net.Conn) (user string, err error) {
+	backend := pgproto3.NewBackend(pgproto3.NewChunkReader(conn), conn)
+	for {
+		m, err := backend.ReceiveStartupMessage()
+		if err != nil {
+			return "", err
+		}
+		switch m := m.(type) {
+		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
+			if _, err := conn.Write([]byte{'N'}); err != nil {
+				return "", err
+			}
+		case *pgproto3.StartupMessage:
+			out := wire.AppendAuthOk(nil)
+			for _, p := range [][2]string{
+				{"server_version", "1.26.1/bouncer"},
+				{"client_encoding", "UTF8"},
+				{"server_encoding", "UTF8"},
+				{"DateStyle", "ISO"},
+				{"TimeZone", "GMT"},
+				{"standard_conforming_strings", "on"},
+				{"is_superuser", "on"},
+			} {
+				out = wire.AppendParameterStatus(out, p[0], p[1])
+			}
+			out = wire.AppendBackendKeyData(out, wire.CancelKey{})
+			_, err := conn.Write(wire.AppendReadyForQuery(out, wire.TxIdle))
+			return m.Parameters["user"], err
+		default:
+			return "", errors.New("unexpected first packet")
+		}
+	}
+}
+
+// TestPsql asks the real psql.
+func TestPsql(t *testing.T) {
+	psql, err := exec.LookPath("psql")
+	if err != nil {
+		t.Skip("no psql on the PATH")
+	}
+	pools := &fakePools{}
+	host, port, _ := net.SplitHostPort(serve(t, New(pools, Options{Version: version})))
+	for _, test := range []struct{ query, want string }{
+		{"SHOW VERSION", " PgBouncer 1.26.1\n(1 row)\n"},
+	} {
+		cmd := exec.Command(psql, "-X", "-h", host, "-p", port, "-U", "admin", "-d", "pgbouncer", "-c", test.query)
+		got, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v", test.query, err)
+		}
+		if !strings.Contains(string(got), test.want) {
+			t.Errorf("%s: psql printed\n%s", test.query, got)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package admin
+
+import "strings"
+
+// show is one SHOW command.
+type show struct {
+	name    string // in capitals
+	meaning string // for SHOW HELP
+	columns []column
+	rows    func(s *session) []row
+}
+
+// shows is in the order of SHOW HELP.
+var shows = []show{
+	{"POOLS", "each pool: who is active, who waits and for how long", poolColumns, showPools},
+	{"CLIENTS", "the client connections", socketColumns, showClients},
+	{"SERVERS", "the server connections", socketColumns, showServers},
+	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
+	{"USERS", "the users, their limits and connections", userColumns, showUsers},
+	{"STATS", "totals and averages of each database", statsColumns, showStats},
+	{"STATS_TOTALS", "the totals alone", totalsColumns, showStatsTotals},
+	{"STATS_AVERAGES", "the averages alone", averagesColumns, showStatsAverages},
+	{"TOTALS", "totals and averages over all databases", columns("name t, value N"), showTotals},
+	{"LISTS", "how many there are of everything", columns("list t, items i"), showLists},
+	{"CONFIG", "the settings, their defaults, and which SET changes", configColumns, showConfig},
+	{"STATE", "active, paused or suspended", columns("key t, value t"), showState},
+	{"SOCKETS", "clients and servers with their buffers", bufferColumns, showSockets},
+	{"ACTIVE_SOCKETS", "those of them that are in use", bufferColumns, showActiveSockets},
+	{"MEM", "memory by use", columns("name t, size i, used i, free i, memtotal i"), showMem},
+	{"DNS_HOSTS", "host names and their addresses", columns("hostname t, ttl q, addrs t"), showDNSHosts},
+	{"RUNTIME", "the process: loops, memory, garbage collection", columns("key t, value t"), showRuntime},
+	{"VERSION", "the version", columns("version t"), showVersion},
+}
+
+var configColumns = columns("key t, value t, default t, changeable t")
+
+// planShow finds a SHOW by name, which is in small letters. ok is false if
+// there is none.
+func planShow(name string) (p plan, ok bool) {
+	if name == "help" {
+		return plan{run: func(*session, <-chan struct{}) (result, error) {
+			return result{tag: "SHOW", notice: "Console usage", detail: usage()}, nil
+		}}, true
+	}
+	if setting, ok := postgresSetting(name); ok {
+		return plan{
+			columns: []column{{setting.name, oidText}},
+			run: func(*session, <-chan struct{}) (result, error) {
+				return result{tag: "SHOW", rows: []row{{text(setting.value)}}}, nil
+			},
+		}, true
+	}
+	for i := range shows {
+		if sh := &shows[i]; strings.EqualFold(sh.name, name) {
+			return plan{
+				columns: sh.columns,
+				run: func(s *session, _ <-chan struct{}) (result, error) {
+					return result{tag: "SHOW", rows: sh.rows(s)}, nil
+				},
+			}, true
+		}
+	}
+	return plan{}, false
+}
+
+func showVersion(s *session) []row { return []row{{text(s.console.opts.Version)}} }
+
+func showState(s *session) []row {
+	active, paused, suspended := s.pools.State()
+	return []row{
+		{text("active"), yesNo(active)},
+		{text("paused"), yesNo(paused)},
+		{text("suspended"), yesNo(suspended)},
+	}
+}
+
+func yesNo(b bool) value {
+	if b {
+		return text("yes")
+	}
+	return text("no")
+}
+
+func showConfig(s *session) (rows []row) {
+	for _, c := range s.pools.Snapshot().Settings() {
+		v, def := text(c.Value), text(c.Default)
+		if c.Null {
+			v = value{}
+		}
+		if c.NullDefault {
+			def = value{}
+		}
+		rows = append(rows, row{text(c.Key), v, def, yesNo(c.Changeable)})
+	}
+	return rows
+}
+
+func showLists(s *session) []row {
+	l := s.pools.Lists()
+	return []row{
+		{text("databases"), number(l.Databases)},
+		{text("users"), number(l.Users)},
+		{text("peers"), number(0)},
+		{text("pools"), number(l.Pools)},
+		{text("peer_pools"), number(0)},
+		{text("free_clients"), number(l.FreeClients)},
+		{text("used_clients"), number(l.UsedClients)},
+		{text("login_clients"), number(l.LoginClients)},
+		{text("free_servers"), number(l.FreeServers)},
+		{text("used_servers"), number(l.UsedServers)},
+		{text("dns_names"), number(0)},
+		{text("dns_zones"), number(0)},
+		{text("dns_queries"), number(0)},
+		{text("dns_pending"), number(0)},
+	}
+}
+
+func showMem(s *session) (rows []row) {
+	for _, m := range s.pools.Mem() {
+		rows = append(rows, row{
+			text(m.Name), number(m.Size), number(m.Used), number(m.Free),
+			number(m.Size * (m.Used + m.Free)),
+		})
+	}
+	return rows
+}
+
+// showDNSHosts has nothing to show: names are resolved anew for each
+// connection.
+func showDNSHosts(*session) []row { return nil }
