@@ -1,0 +1,162 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// checkMain returns the first thing wrong with settings that are each right by
+// themselves, and the key to blame; "" when nothing is. PgBouncer does not start
+// with any of these.
+func checkMain(m *Main) (key, text string) {
+	switch {
+	case m.AuthDBName == Console:
+		return "auth_dbname", `cannot use the reserved "pgbouncer" database as an auth_dbname`
+	case m.ClientTLSSSLMode != SSLDisable && (m.ClientTLSKeyFile == "" || m.ClientTLSCertFile == ""):
+		return "client_tls_sslmode", "To allow TLS connections from clients, client_tls_key_file and client_tls_cert_file must be set."
+	case m.ClientTLSSSLMode == SSLVerifyFull && m.ClientTLSCAFile == "":
+		return "client_tls_sslmode", "verify-full requires client_tls_ca_file"
+	case m.AuthType == AuthCert && m.ClientTLSSSLMode != SSLVerifyFull:
+		return "auth_type", "cert requires client_tls_sslmode=verify-full"
+	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
+		return "auth_type", "ldap requires auth_ldap_options"
+	}
+	return "", ""
+}
+
+// check reports what the settings, the entries and the users mean together.
+func (l *loader) check() {
+	m := &l.snap.Main
+	if key, text := checkMain(m); key != "" {
+		l.errorAt(l.settingAt(key), key+": "+text)
+	}
+	l.checkEffects()
+	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Severity == Error }) {
+		return // what follows may only be due to those
+	}
+	l.checkAuth(m)
+	l.checkPools(m)
+	l.checkLimits(m, openFiles())
+}
+
+// warn warns of a setting, at the line that set it.
+func (l *loader) warn(key, format string, args ...any) {
+	l.warnAt(l.settingAt(key), key+": "+fmt.Sprintf(format, args...))
+}
+
+// settingAt is where a setting was last set, or else the file without a line.
+func (l *loader) settingAt(key string) pos {
+	return cmp.Or(l.at[key], pos{file: l.path})
+}
+
+// checkEffects names the settings that ask for what does not happen yet.
+func (l *loader) checkEffects() {
+	for i := range Table {
+		s, v := &Table[i], l.snap.values[i]
+		if s.Effect != NotYet || !v.set || !s.Null && v.text == s.shownDefault() || slices.Contains(s.asNow, v.text) {
+			continue
+		}
+		l.warn(s.Name, "no effect yet: %s", s.Instead)
+	}
+	switch t := l.snap.Main.AuthType; t {
+	case AuthHBA, AuthCert, AuthLDAP, AuthPAM:
+		l.warn("auth_type", "%v does not work yet: every login is refused", t)
+	}
+}
+
+// shownDefault is the default as SHOW CONFIG prints it in the value column.
+func (s *Setting) shownDefault() string {
+	shown, _, err := s.set(new(Main), s.Default)
+	if err != nil {
+		panic("BUG: configs: default: " + err.Error())
+	}
+	return shown
+}
+
+// checkAuth warns where nobody, or somebody in particular, can't get in.
+func (l *loader) checkAuth(m *Main) {
+	if m.AuthType == AuthAny {
+		for d := range l.entries() {
+			if d.User == "" {
+				l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: auth_type any needs a forced user (user=); every login is refused", d.Name))
+			}
+		}
+	}
+	switch m.AuthType {
+	case AuthTrust, AuthPlain, AuthMD5, AuthSCRAM:
+		if m.AuthFile == "" {
+			l.warn("auth_type", "%v knows users from the auth_file only, and there is none; nobody can log in", m.AuthType)
+			return
+		}
+	default:
+		return
+	}
+	if info, err := os.Stat(m.AuthFile); err == nil && info.Mode().Perm()&0o004 != 0 {
+		l.warn("auth_file", "%s can be read by everyone on this machine; chmod 640 %[1]s", m.AuthFile)
+	}
+	if l.snap.Auth.Len() == 0 {
+		return // the auth_file is missing or empty: one warning is enough
+	}
+	for d := range l.entries() {
+		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && !known {
+			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: user %s has no password here nor in auth_file; the server must ask for none", d.Name, d.User))
+		}
+	}
+	for _, list := range []struct {
+		key   string
+		users []string
+	}{{"admin_users", m.AdminUsers}, {"stats_users", m.StatsUsers}} {
+		for _, user := range list.users {
+			if _, known := l.snap.Auth.Lookup(user); !known {
+				l.warn(list.key, "%s is not in auth_file and can't log in", user)
+			}
+		}
+	}
+}
+
+// checkPools warns of entries that can't work, and sizes that mean nothing.
+func (l *loader) checkPools(m *Main) {
+	if len(l.snap.Databases) == 0 && l.snap.AutoDB == nil {
+		l.warnAt(pos{file: l.path}, "no database is defined: section [databases] is missing or empty")
+	}
+	if m.ReservePoolSize > 0 && m.ReservePoolTimeout == 0 {
+		l.warn("reserve_pool_size", "the reserve is never used, because reserve_pool_timeout is 0")
+	}
+	if m.DefaultPoolSize > 0 && m.MinPoolSize > m.DefaultPoolSize {
+		l.warn("min_pool_size", "%d is more than default_pool_size, %d; pools stop at that", m.MinPoolSize, m.DefaultPoolSize)
+	}
+	for d := range l.entries() {
+		at, entry := l.databaseAt[d.Name], "database "+d.Name
+		if len(d.Hosts) == 0 {
+			l.warnAt(at, entry+": has no host, and unix_socket_dir is empty; it can't be reached")
+		}
+		size := firstSet(d.PoolSize, m.DefaultPoolSize)
+		if d.MinPoolSize > size && size > 0 {
+			l.warnAt(at, fmt.Sprintf("%s: min_pool_size %d is more than its pool size, %d; pools stop at that", entry, d.MinPoolSize, size))
+		}
+		if d.ReservePoolSize > 0 && m.ReservePoolTimeout == 0 {
+			l.warnAt(at, entry+": the reserve is never used, because reserve_pool_timeout is 0")
+		}
+	}
+}
+
+// checkLimits warns when there may be more connections than open files.
+func (l *loader) checkLimits(m *Main, files uint64) {
+	const others = 32 // listeners, logs, epoll and the like
+	servers := 0
+	for _, d := range l.snap.Databases {
+		size := l.snap.ForPool(d, d.User).PoolSize
+		if most := cmp.Or(d.MaxDBConnections, m.MaxDBConnections); most > 0 {
+			size = min(size, most)
+		}
+		servers += size
+	}
+	if need := uint64(m.MaxClientConn + servers + others); need > files {
+		l.warn("max_client_conn", "%d clients and %d servers need about %d open files, and the process may have %d (ulimit -n)", m.MaxClientConn, servers, need, files)
+	}
+	if len(m.ListenAddr) == 0 && m.UnixSocketDir == "" {
+		l.warn("listen_addr", "nowhere to listen on: it is empty, and so is unix_socket_dir")
+	}
+}

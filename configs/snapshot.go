@@ -1,0 +1,119 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Snapshot is one whole configuration. It never changes, nor does anything that
+// it points to.
+type Snapshot struct {
+	Path      string // the ini file, as it was named
+	Main      Main
+	Databases []*Database      // in the order of the file, the template left out
+	AutoDB    *Database        // the template, entry "*"; nil without one
+	Users     map[string]*User // section [users], by name
+	Peers     []*Peer          // in the order of the file
+	Auth      *Userlist        // nil without auth_file
+	Warnings  []Problem        // what Load or Reload had to say
+
+	byName map[string]*Database
+	values []value // of the settings in Table, in its order
+}
+
+// value is a setting as SHOW CONFIG prints it.
+type value struct {
+	text string
+	null bool
+	set  bool // by the file, SET, or the command line; else it is the default
+}
+
+// Database returns the entry of that name, or nil. Entries that came from the
+// template are not found here, see Auto.
+func (s *Snapshot) Database(name string) *Database { return s.byName[name] }
+
+// Auto makes an entry for name from the template: the * entry with that name,
+// and with that database unless the template names another. It returns nil when
+// there is no template, or when no entry can have that name. Each call makes a
+// new one; the caller registers it.
+func (s *Snapshot) Auto(name string) *Database {
+	if s.AutoDB == nil || checkDatabaseName(name) != nil {
+		return nil
+	}
+	d := *s.AutoDB
+	d.Name, d.DBName, d.Auto = name, cmp.Or(d.DBName, name), true
+	return &d
+}
+
+// Value returns the setting of that name as SHOW CONFIG prints it: times in
+// seconds by %g, other numbers in decimal. null is true when it is unset, ok is
+// false when there is no such setting.
+func (s *Snapshot) Value(key string) (val string, null, ok bool) {
+	i, ok := tableIndex[key]
+	if !ok {
+		return "", false, false
+	}
+	v := s.values[i]
+	return v.text, v.null, true
+}
+
+// IsSet reports whether the setting was given a value, be it its default.
+func (s *Snapshot) IsSet(key string) bool {
+	i, ok := tableIndex[key]
+	return ok && s.values[i].set
+}
+
+// With returns a Snapshot with another value of one setting, as the console's
+// SET wants it. A key that takes effect only at start leaves everything as it
+// is, without an error. An unknown key, or a value that it can't have, is an
+// error. Files that settings name are read by Reload only.
+func (s *Snapshot) With(key, val string) (*Snapshot, error) {
+	if set := Find(key); set != nil && set.Restart {
+		return s, nil
+	}
+	return s.Override(key, val)
+}
+
+// Override is With for the command line, before anything started: it changes
+// any setting. Reload keeps the value where the key takes effect only at start,
+// and that of verbose when the file doesn't say.
+func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
+	i, ok := tableIndex[key]
+	if !ok {
+		return nil, fmt.Errorf("unknown parameter: %s/%s", sectionMain, key)
+	}
+	next := *s
+	next.values = slices.Clone(s.values)
+	if _, err := next.set(i, val); err != nil {
+		return nil, err
+	}
+	if key, text := checkMain(&next.Main); key != "" {
+		return nil, fmt.Errorf("%s: %s", key, text)
+	}
+	return &next, nil
+}
+
+// set gives setting i a value. It is called only on a Snapshot that nobody else
+// has yet.
+func (s *Snapshot) set(i int, text string) (note string, err error) {
+	shown, note, err := Table[i].set(&s.Main, text)
+	if err != nil {
+		return "", err
+	}
+	s.values[i] = value{text: shown, set: true}
+	return note, nil
+}
+
+// reset gives setting i its default.
+func (s *Snapshot) reset(i int) {
+	if Table[i].Null {
+		Table[i].clear(&s.Main)
+		s.values[i] = value{null: true}
+		return
+	}
+	if _, err := s.set(i, Table[i].Default); err != nil {
+		panic("BUG: configs: default: " + err.Error())
+	}
+	s.values[i].set = false
+}
