@@ -5,6 +5,7 @@ package pooler
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,7 +24,7 @@ import (
 	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
-// Admin is the console user of every Pooler, with its password.
+// Admin is the console user of every Pooler. Its password is Pooler.Password.
 const Admin = "admin"
 
 // Binary returns the pooler to run: $PGWEIR_BIN if set, otherwise a pgweir that
@@ -66,6 +67,10 @@ type Pooler struct {
 	Port   int
 	Socket string // the folder of the unix socket
 
+	// Password is the console user's, another one for each Pooler: the machine
+	// may have users who should not be admins here.
+	Password string
+
 	*sandbox.Process
 
 	sandbox *sandbox.Sandbox
@@ -79,7 +84,7 @@ type Pooler struct {
 // the sandbox carry, and waits until it serves. The environment env is added
 // to the caller's.
 func Start(ctx context.Context, s *sandbox.Sandbox, name, binary string, c Config, env ...string) (*Pooler, error) {
-	p := &Pooler{Host: "127.0.0.1", sandbox: s, name: name, binary: binary, env: env, config: c}
+	p := &Pooler{Host: "127.0.0.1", Password: rand.Text(), sandbox: s, name: name, binary: binary, env: env, config: c}
 	var err error
 	if p.Socket, err = s.Mkdir(name); err != nil {
 		return nil, err
@@ -145,7 +150,7 @@ func (p *Pooler) write() error {
 
 	var list strings.Builder
 	quote := strings.NewReplacer(`"`, `""`)
-	fmt.Fprintf(&list, "\"%s\" \"%s\"\n", Admin, Admin)
+	fmt.Fprintf(&list, "\"%s\" \"%s\"\n", Admin, p.Password)
 	for _, user := range slices.Sorted(maps.Keys(p.config.Userlist)) {
 		fmt.Fprintf(&list, "\"%s\" \"%s\"\n", quote.Replace(user), quote.Replace(p.config.Userlist[user]))
 	}
@@ -196,7 +201,7 @@ func (r Row) Int(column string) int {
 
 // Console runs one command on the console, over a connection of its own.
 func (p *Pooler) Console(ctx context.Context, command string) (_ []Row, err error) {
-	conn, err := pgconn.Connect(ctx, p.DSN(Admin, Admin, "pgbouncer"))
+	conn, err := pgconn.Connect(ctx, p.DSN(Admin, p.Password, "pgbouncer"))
 	if err != nil {
 		return nil, err
 	}

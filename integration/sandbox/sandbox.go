@@ -36,7 +36,8 @@ type Sandbox struct {
 }
 
 // guardScript keeps the list of running programs, told by "+ pid" and "- pid"
-// lines, and cleans up after the last line. SIGQUIT is the quick and clean end
+// lines, and cleans up after the last line. Each program leads a process group
+// of its own, so its children are reached as well. SIGQUIT is the quick and clean end
 // of Postgres, PgBouncer and pgweir alike.
 const guardScript = `
 trap '' HUP INT QUIT TERM
@@ -51,14 +52,14 @@ while read -r verb pid; do
 		;;
 	esac
 done
-[ -z "$pids" ] || kill -QUIT $pids 2>/dev/null
+for p in $pids; do kill -s QUIT -- "-$p" 2>/dev/null; done
 for tick in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
 	alive=
 	for p in $pids; do kill -0 "$p" 2>/dev/null && alive="$alive $p"; done
 	[ -n "$alive" ] || break
 	sleep 0.1
 done
-[ -z "$alive" ] || kill -KILL $alive 2>/dev/null
+for p in $pids; do kill -s KILL -- "-$p" 2>/dev/null; done
 rm -rf -- "$1"
 `
 
