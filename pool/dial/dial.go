@@ -1,0 +1,208 @@
+// Package dial connects and logs in to Postgres servers, and sends cancel
+// requests. Everything here may block: it runs in chores, never on a loop.
+package dial
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Request says where to log in, and as whom. Connect does not change it.
+type Request struct {
+	// Hosts are tried in turn until one answers, from Hosts[StartHost] on and
+	// round. Each is a name, an IP address, the folder of a unix socket
+	// ("/run/postgresql"), or such a folder in Linux's abstract name space
+	// ("@name"). Port is also part of the unix socket's name.
+	Hosts     []string
+	Port      int
+	StartHost int
+
+	// Params are all parameters of the StartupMessage, in the order in which
+	// they are sent; user and database are among them.
+	Params [][2]string
+
+	// User and Secret answer the server's request for a password. Keys, which
+	// may be nil, stand in for a SCRAM secret. Verifiers, which may be nil,
+	// remembers derived keys.
+	User      string
+	Secret    auth.Secret
+	Keys      *auth.Keys
+	Verifiers *auth.Verifiers
+
+	// Random is read for nonces: crypto/rand.Reader, outside of tests.
+	Random io.Reader
+
+	// ConnectTimeout bounds connecting to one host and logging in there
+	// (server_connect_timeout). 0 means that only the context does.
+	ConnectTimeout time.Duration
+
+	Options Options
+
+	// Detach takes the descriptor out of a connection of package net, for a
+	// loop. It closes the connection in any case.
+	Detach func(net.Conn) (wire.Socket, error)
+}
+
+// Options are set on TCP sockets, not on unix sockets. The zero value leaves
+// the system's defaults, without keepalive. TCP_NODELAY is always set.
+type Options struct {
+	Keepalive bool          // tcp_keepalive
+	Idle      time.Duration // tcp_keepidle, whole seconds; 0 is the system's
+	Interval  time.Duration // tcp_keepintvl, whole seconds; 0 is the system's
+	Count     int           // tcp_keepcnt; 0 is the system's
+
+	UserTimeout time.Duration // tcp_user_timeout, milliseconds; 0 is the system's; Linux only
+	Buffer      int           // tcp_socket_buffer: bytes each way; 0 is the system's
+}
+
+// Param is a parameter that the server reported.
+type Param struct{ Name, Value string }
+
+// Session is a logged-in server connection that waits for its first query.
+// Whoever has it owns Socket.
+type Session struct {
+	// Socket has in Early what the server sent behind its first ReadyForQuery.
+	Socket wire.Socket
+
+	// Params are the ParameterStatus messages of the login, in order.
+	Params []Param
+
+	// Key is the body of BackendKeyData: four bytes of process id and 4 to 256
+	// of secret. It is nil when the server sent none: its queries can't be
+	// cancelled then.
+	Key []byte
+
+	// Host is the one of Request.Hosts that answered, Hosts[HostIndex].
+	Host      string
+	HostIndex int
+
+	// Address is the host for Cancel: the very one that the session is with,
+	// even where a name stands for many.
+	Address string
+}
+
+// Connect logs in to the first host that lets it. A host that can't be
+// reached, breaks off, or is starting up or shutting down (SQLSTATE 57P03) is
+// passed over for the next one; any other answer is final. err is always a
+// *LoginError, from the host tried last.
+func Connect(ctx context.Context, r Request) (*Session, error) {
+	if len(r.Hosts) == 0 {
+		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
+	}
+	var last *LoginError
+	for i := range r.Hosts {
+		at := (r.StartHost + i) % len(r.Hosts)
+		s, err := r.one(ctx, r.Hosts[at])
+		if err == nil {
+			s.Host, s.HostIndex = r.Hosts[at], at
+			return s, nil
+		}
+		last = err
+		last.Host = r.Hosts[at]
+		if !last.tryNext() {
+			break
+		}
+	}
+	return nil, last
+}
+
+// one connects and logs in to one host.
+func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) {
+	if r.ConnectTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.ConnectTimeout)
+		defer cancel()
+	}
+	conn, err := open(ctx, host, r.Port, r.Options)
+	if err != nil {
+		return nil, connectError(ctx, err)
+	}
+	release := interruptible(ctx, conn)
+	l := newLogin(conn, r)
+	failed := l.run()
+	if !release() && failed == nil {
+		failed = &LoginError{Kind: ServerCrashed, Reason: reasonCrashed}
+	}
+	if failed != nil {
+		conn.Close()
+		return nil, failed.because(ctx)
+	}
+	s := l.session
+	s.Address = address(conn, host)
+	if s.Socket, err = r.Detach(conn); err != nil {
+		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
+	}
+	s.Socket.Early = append(l.rest(), s.Socket.Early...)
+	return s, nil
+}
+
+// Cancel asks the server at host and port to cancel what the session with key
+// is doing. host is Session.Address, key is Session.Key. Right before the
+// request is written beforeSend is asked: false means that there is nothing to
+// cancel any more, and Cancel closes without a word and returns nil. It
+// returns only when the server has closed the connection, which it does after
+// it has sent the signal: from then on the session's next query is safe. After
+// an error other than of connecting one can't know whether the signal is still
+// to come.
+func Cancel(ctx context.Context, host string, port int, options Options, key []byte, beforeSend func() bool) error {
+	conn, err := open(ctx, host, port, options)
+	if err != nil {
+		return connectError(ctx, err)
+	}
+	defer conn.Close()
+	defer interruptible(ctx, conn)()
+	if !beforeSend() {
+		return nil
+	}
+	if _, err := conn.Write(wire.AppendCancelRequest(nil, key)); err != nil {
+		return crashed(err).because(ctx)
+	}
+	var one [1]byte
+	switch _, err := conn.Read(one[:]); {
+	case err == nil:
+		return &LoginError{Kind: Protocol, Reason: reasonUnknown, Detail: "the server answered a cancel request"}
+	case !errors.Is(err, io.EOF):
+		return crashed(err).because(ctx)
+	}
+	return nil
+}
+
+// open connects to host.
+func open(ctx context.Context, host string, port int, o Options) (net.Conn, error) {
+	d := net.Dialer{Control: o.control, KeepAliveConfig: o.keepalive()}
+	if !o.Keepalive {
+		d.KeepAlive = -1
+	}
+	if IsUnix(host) {
+		return d.DialContext(ctx, "unix", host+"/.s.PGSQL."+strconv.Itoa(port))
+	}
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// IsUnix reports whether host stands for the folder of a unix socket.
+func IsUnix(host string) bool {
+	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@")
+}
+
+// address is the host to dial for another connection to conn's peer.
+func address(conn net.Conn, host string) string {
+	if p, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		return p.Addr().String()
+	}
+	return host
+}
+
+// interruptible makes reads and writes on conn fail when ctx ends, until
+// release. release reports whether ctx has left conn alone.
+func interruptible(ctx context.Context, conn net.Conn) (release func() bool) {
+	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+}

@@ -1,0 +1,165 @@
+package dial
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Kind says what went wrong with a login, as far as the pool has to know.
+type Kind uint8
+
+// The kinds of failures. Only Refused and BadSecret concern the clients that
+// wait; for the rest they go on waiting.
+const (
+	ConnectFailed Kind = iota + 1 // nobody listens there, or no way there
+	DNSFailed                     // the name has no address
+	Timeout                       // the time for connecting was over
+	Canceled                      // the caller's context was cancelled
+	ServerCrashed                 // the connection broke during the login
+	Refused                       // Postgres sent an ErrorResponse
+	BadSecret                     // our secret can't answer the server, or the server doesn't know it
+	Protocol                      // the server sent what it must not
+)
+
+func (k Kind) String() string {
+	switch k {
+	case ConnectFailed:
+		return "connect failed"
+	case DNSFailed:
+		return "DNS failed"
+	case Timeout:
+		return "timeout"
+	case Canceled:
+		return "canceled"
+	case ServerCrashed:
+		return "server crashed"
+	case Refused:
+		return "refused"
+	case BadSecret:
+		return "bad secret"
+	case Protocol:
+		return "protocol"
+	}
+	return "Kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// PgBouncer's reasons for closing a server connection.
+const (
+	reasonConnect  = "connect failed"
+	reasonDNS      = "server DNS lookup failed"
+	reasonTimeout  = "connect timeout"
+	reasonCanceled = "server connection closed"
+	reasonCrashed  = "server conn crashed?"
+	reasonUnknown  = "unknown pkt from server"
+	reasonHeader   = "bad pkt header"
+	reasonParam    = "broken ParameterStatus packet"
+	reasonKey      = "bad cancel key"
+)
+
+// cannotConnectNow is the SQLSTATE of a server that starts up, shuts down, or
+// recovers.
+const cannotConnectNow = "57P03"
+
+// LoginError is why Connect failed. It holds no secret.
+type LoginError struct {
+	Kind   Kind
+	Reason string      // PgBouncer's words, for "closing because: ..." and the cached error
+	Detail string      // more for the log, may be empty
+	Host   string      // the host it happened with
+	Server wire.Fields // Refused: what Postgres said
+}
+
+// Error is the text for the log: PgBouncer's, then the detail.
+func (e *LoginError) Error() string {
+	if e.Kind == Refused {
+		return "server login failed: " + e.Server.Severity + " " + e.Server.Message
+	}
+	if e.Detail == "" {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Detail
+}
+
+// ForClients is what clients that wait for this server get as a FATAL error,
+// if they get one: Postgres' own words, or that the secret is of no use. ok is
+// false for all else, and while Postgres says that it can't be connected to
+// right now: then they go on waiting.
+func (e *LoginError) ForClients() (f wire.Fields, ok bool) {
+	switch {
+	case e.Kind == Refused && e.Server.Code != cannotConnectNow:
+		return wire.Fields{Severity: "FATAL", Code: e.Server.Code, Message: e.Server.Message}, true
+	case e.Kind == BadSecret:
+		return wire.Fields{Severity: "FATAL", Code: "08P01", Message: e.Reason}, true
+	}
+	return wire.Fields{}, false
+}
+
+// tryNext reports whether another host may do better.
+func (e *LoginError) tryNext() bool {
+	switch e.Kind {
+	case ConnectFailed, DNSFailed, Timeout, ServerCrashed:
+		return true
+	case Refused:
+		return e.Server.Code == cannotConnectNow
+	case Canceled, BadSecret, Protocol:
+	}
+	return false
+}
+
+// because puts the end of ctx in the place of what broke when it ended.
+func (e *LoginError) because(ctx context.Context) *LoginError {
+	if e.Kind != ServerCrashed && e.Kind != ConnectFailed && e.Kind != DNSFailed {
+		return e
+	}
+	err := ctx.Err()
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &LoginError{Kind: Timeout, Reason: reasonTimeout}
+	case err != nil:
+		return &LoginError{Kind: Canceled, Reason: reasonCanceled}
+	}
+	return e
+}
+
+// connectError is a failure of dialing.
+func connectError(ctx context.Context, err error) *LoginError {
+	e := &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		e.Kind, e.Reason = DNSFailed, reasonDNS
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		// The dialer has the context's deadline too, and may be first.
+		e.Kind, e.Reason = Timeout, reasonTimeout
+	}
+	return e.because(ctx)
+}
+
+// crashed is a failure of a connection that was there.
+func crashed(err error) *LoginError {
+	return &LoginError{Kind: ServerCrashed, Reason: reasonCrashed, Detail: err.Error()}
+}
+
+// refused is an ErrorResponse.
+func refused(f wire.Fields) *LoginError {
+	if f.Code == "" || f.Message == "" {
+		return &LoginError{Kind: Protocol, Reason: reasonUnknown, Detail: "ErrorResponse without code or message"}
+	}
+	return &LoginError{Kind: Refused, Reason: f.Message, Server: f}
+}
+
+// authError is a failure of a ServerExchange.
+func authError(err error) *LoginError {
+	for _, known := range []error{auth.ErrWrongPasswordType, auth.ErrNoMechanism, auth.ErrServerSignature} {
+		if errors.Is(err, known) {
+			return &LoginError{Kind: BadSecret, Reason: known.Error(), Detail: err.Error()}
+		}
+	}
+	return &LoginError{Kind: Protocol, Reason: auth.ErrAuthRequest.Error(), Detail: err.Error()}
+}
