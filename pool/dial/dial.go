@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pgweir/pgweir/auth"
@@ -89,6 +90,17 @@ type Session struct {
 	// even where a name stands for many.
 	Address string
 }
+
+// Close ends a session that nobody attached: a Terminate, if the socket takes
+// it at once, and the descriptor is closed.
+func (s *Session) Close() {
+	// A peer that is gone already, or doesn't read, learns it by the close.
+	_, _ = syscall.Write(s.Socket.FD, []byte{wire.Terminate, 0, 0, 0, 4})
+	CloseSocket(s.Socket)
+}
+
+// CloseSocket closes the descriptor of a socket that nobody attached.
+func CloseSocket(s wire.Socket) { _ = syscall.Close(s.FD) }
 
 // Connect logs in to the first host that lets it. A host that can't be
 // reached, breaks off, or is starting up or shutting down (SQLSTATE 57P03) is

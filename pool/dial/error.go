@@ -86,18 +86,30 @@ func (e *LoginError) Error() string {
 	return e.Reason + ": " + e.Detail
 }
 
-// ForClients is what clients that wait for this server get as a FATAL error,
-// if they get one: Postgres' own words, or that the secret is of no use. ok is
-// false for all else, and while Postgres says that it can't be connected to
-// right now: then they go on waiting.
-func (e *LoginError) ForClients() (f wire.Fields, ok bool) {
-	switch {
-	case e.Kind == Refused && e.Server.Code != cannotConnectNow:
-		return wire.Fields{Severity: "FATAL", Code: e.Server.Code, Message: e.Server.Message}, true
-	case e.Kind == BadSecret:
-		return wire.Fields{Severity: "FATAL", Code: "08P01", Message: e.Reason}, true
+// AsLoginError returns the LoginError in err's tree, nil if there is none.
+func AsLoginError(err error) *LoginError {
+	var e *LoginError
+	errors.As(err, &e)
+	return e
+}
+
+// Answered reports whether the server was there and would not have us: Postgres
+// refused, or the secret is of no use. Then clients that wait for a server, and
+// have none connected to hope for, are told Fields. For all other failures they
+// go on waiting, and also while StartingUp.
+func (e *LoginError) Answered() bool { return e.Kind == Refused || e.Kind == BadSecret }
+
+// StartingUp reports whether Postgres said that it can't be connected to right
+// now (SQLSTATE 57P03): it starts up, shuts down, or recovers.
+func (e *LoginError) StartingUp() bool { return e.Kind == Refused && e.Server.Code == cannotConnectNow }
+
+// Fields is the error for clients: SQLSTATE and message of Postgres if it
+// Refused, else PgBouncer's 08P01 and Reason.
+func (e *LoginError) Fields() wire.Fields {
+	if e.Kind == Refused {
+		return wire.Fields{Severity: "FATAL", Code: e.Server.Code, Message: e.Server.Message}
 	}
-	return wire.Fields{}, false
+	return wire.Fields{Severity: "FATAL", Code: "08P01", Message: e.Reason}
 }
 
 // tryNext reports whether another host may do better.
@@ -106,7 +118,7 @@ func (e *LoginError) tryNext() bool {
 	case ConnectFailed, DNSFailed, Timeout, ServerCrashed:
 		return true
 	case Refused:
-		return e.Server.Code == cannotConnectNow
+		return e.StartingUp()
 	case Canceled, BadSecret, Protocol:
 	}
 	return false
