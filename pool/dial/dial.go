@@ -82,13 +82,11 @@ type Session struct {
 	// cancelled then.
 	Key []byte
 
-	// Host is the one of Request.Hosts that answered, Hosts[HostIndex].
+	// HostIndex says which of Request.Hosts answered. Host is what to dial to
+	// meet the same server again, for Cancel: the folder of the unix socket, or
+	// the IP address where Hosts has a name that may stand for many.
 	Host      string
 	HostIndex int
-
-	// Address is the host for Cancel: the very one that the session is with,
-	// even where a name stands for many.
-	Address string
 }
 
 // Close ends a session that nobody attached: a Terminate, if the socket takes
@@ -115,7 +113,7 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 		at := (r.StartHost + i) % len(r.Hosts)
 		s, err := r.one(ctx, r.Hosts[at])
 		if err == nil {
-			s.Host, s.HostIndex = r.Hosts[at], at
+			s.HostIndex = at
 			return s, nil
 		}
 		last = err
@@ -149,7 +147,7 @@ func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) 
 		return nil, failed.because(ctx)
 	}
 	s := l.session
-	s.Address = address(conn, host)
+	s.Host = address(conn, host)
 	if s.Socket, err = r.Detach(conn); err != nil {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
 	}
@@ -158,7 +156,7 @@ func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) 
 }
 
 // Cancel asks the server at host and port to cancel what the session with key
-// is doing. host is Session.Address, key is Session.Key. Right before the
+// is doing. host is Session.Host, key is Session.Key. Right before the
 // request is written beforeSend is asked: false means that there is nothing to
 // cancel any more, and Cancel closes without a word and returns nil. It
 // returns only when the server has closed the connection, which it does after
