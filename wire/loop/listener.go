@@ -1,0 +1,146 @@
+package loop
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+	"golang.org/x/sys/unix"
+)
+
+// acceptMost bounds how many sockets one listener accepts in one turn: the
+// others want their turn too, and so do the other loops of a shared listener.
+const acceptMost = 8
+
+// acceptPause is how long a listener rests after accept failed for want of
+// descriptors or memory. PgBouncer rests as long.
+const acceptPause = 5 * time.Second
+
+// Listener is a listening descriptor on a loop.
+type Listener struct {
+	loop   *Loop
+	fd     int
+	slot   int32 // negative
+	gen    uint32
+	accept func(wire.Socket)
+
+	local   netip.AddrPort // of every socket, unless it is a wildcard
+	unix    bool
+	quota   int   // accepts in the next turn
+	resting Timer // set while accept had failed
+	closed  bool
+}
+
+// Listen puts the listening descriptor fd on the loop: accept is called there
+// with every new socket, which it must attach, here or on another loop, or
+// close. fd is made non-blocking and stays the caller's: several loops may
+// share one, each with a Listen of its own, and whoever opened it closes it
+// after the last [Listener.Close].
+//
+// TCP_NODELAY is set on a TCP listener: what is accepted inherits it, like
+// everything else that the caller set on it.
+//
+// When accept fails because descriptors or memory are short, OnError is told
+// and the listener rests for five seconds; clients meanwhile wait in the
+// kernel's backlog, or go to another loop.
+func (l *Loop) Listen(fd int, accept func(wire.Socket)) (*Listener, error) {
+	if l.dead {
+		return nil, ErrStopped
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("getsockname", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	_, isUnix := sa.(*unix.SockaddrUnix)
+	if !isUnix {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	l.gen++
+	ln := &Listener{loop: l, fd: fd, gen: l.gen, accept: accept, local: addrPort(sa), unix: isUnix, quota: 1}
+	i := slices.Index(l.listeners, nil)
+	if i < 0 {
+		i = len(l.listeners)
+		l.listeners = append(l.listeners, nil)
+	}
+	ln.slot = ^int32(i)
+	if err := ln.watch(); err != nil {
+		return nil, err
+	}
+	l.listeners[i] = ln
+	return ln, nil
+}
+
+// Close takes the listener off its loop; accept is not called again. The
+// descriptor stays open. It runs on the loop.
+func (ln *Listener) Close() {
+	if ln.closed {
+		return
+	}
+	ln.closed = true
+	if !ln.resting.Stop() {
+		ln.loop.poll.remove(ln.fd)
+	}
+	ln.loop.listeners[^ln.slot] = nil
+}
+
+// watch tells the poller to tell of clients.
+func (ln *Listener) watch() error {
+	return ln.loop.poll.add(ln.fd, key{ln.slot, ln.gen}, readable|exclusive)
+}
+
+// rest leaves clients in the backlog for a while.
+func (ln *Listener) rest(err error) {
+	ln.loop.poll.remove(ln.fd)
+	ln.resting = ln.loop.After(acceptPause, func() {
+		if err := ln.watch(); err != nil {
+			ln.loop.report(err)
+		}
+	})
+	ln.loop.report(err)
+}
+
+// ready accepts who is there. A lone client costs one accept and one more turn
+// to learn that it was alone; while there is a crowd the quota doubles.
+func (ln *Listener) ready() {
+	for i := range ln.quota {
+		fd, remote, errno := rawAccept(ln.fd)
+		ln.loop.stats.Accepts++
+		switch errno {
+		case 0:
+		case syscall.EAGAIN:
+			ln.quota = max(1, i)
+			return
+		case syscall.EINTR, syscall.ECONNABORTED:
+			continue
+		default:
+			ln.rest(os.NewSyscallError("accept", errno))
+			return
+		}
+		ln.accept(ln.socket(fd, remote))
+		if ln.closed {
+			return
+		}
+	}
+	ln.quota = min(2*ln.quota, acceptMost)
+}
+
+// socket describes an accepted descriptor.
+func (ln *Listener) socket(fd int, remote netip.AddrPort) wire.Socket {
+	s := wire.Socket{FD: fd, Remote: remote, Local: ln.local, Unix: ln.unix, PeerUID: -1, PeerPID: -1}
+	if ln.unix {
+		s.PeerUID, s.PeerPID = peerCredentials(fd)
+	} else if ln.local.Addr().IsUnspecified() {
+		if sa, err := unix.Getsockname(fd); err == nil {
+			s.Local = addrPort(sa)
+		}
+	}
+	return s
+}
