@@ -2,7 +2,7 @@ package configs
 
 import (
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 )
 
@@ -29,23 +29,28 @@ type iniReader struct {
 	section func(at pos, name string)
 	key     func(at pos, key, value string)
 	fail    func(at pos, text string)
-	depth   int
+	read    func(path string) ([]byte, error)
+	open    []string // the files being read, the outermost first
 }
 
 // file reads the file at path. at is where it was asked for.
 func (r *iniReader) file(at pos, path string) {
-	if r.depth == maxIncludeDepth {
+	switch {
+	case slices.Contains(r.open, path):
+		r.fail(at, "%include "+path+": the file includes itself")
+		return
+	case len(r.open) == maxIncludeDepth:
 		r.fail(at, fmt.Sprintf("%%include %s: more than %d files deep", path, maxIncludeDepth))
 		return
 	}
-	src, err := os.ReadFile(path)
+	src, err := r.read(path)
 	if err != nil {
-		r.fail(at, "cannot read the file: "+err.Error())
+		r.fail(at, reason(err))
 		return
 	}
-	r.depth++
+	r.open = append(r.open, path)
 	r.text(path, string(src))
-	r.depth--
+	r.open = r.open[:len(r.open)-1]
 }
 
 // text reads src as the content of the file of that name.

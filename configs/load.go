@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,7 +27,7 @@ const (
 // line, and then only the users before that line are known.
 func Load(path string) (*Snapshot, error) {
 	l := newLoader(path, nil)
-	l.ini().file(pos{file: path}, path)
+	l.ini().file(pos{}, path)
 	return l.finish()
 }
 
@@ -42,7 +43,7 @@ func Parse(name, text string) (*Snapshot, error) {
 // nil. An Error among them is one for Load.
 func Check(path string) []Problem {
 	l := newLoader(path, nil)
-	l.ini().file(pos{file: path}, path)
+	l.ini().file(pos{}, path)
 	_, _ = l.finish()
 	return l.problems
 }
@@ -59,7 +60,7 @@ func Check(path string) []Problem {
 // Values that With gave are lost. On an error s is to stay in force.
 func (s *Snapshot) Reload() (*Snapshot, error) {
 	l := newLoader(s.Main.ConfFile, s)
-	l.ini().file(pos{file: s.Main.ConfFile}, s.Main.ConfFile)
+	l.ini().file(pos{}, s.Main.ConfFile)
 	return l.finish()
 }
 
@@ -69,6 +70,7 @@ type loader struct {
 	old      *Snapshot // what Reload replaces, or nil
 	problems []Problem
 	path     string
+	read     func(path string) ([]byte, error)
 
 	section    string         // the current one; "" before the first and in an unknown one
 	begun      bool           // a section header was read
@@ -81,7 +83,7 @@ type loader struct {
 
 func newLoader(path string, old *Snapshot) *loader {
 	l := &loader{
-		path: path, old: old,
+		path: path, old: old, read: os.ReadFile,
 		snap: &Snapshot{
 			Path:   path,
 			Users:  make(map[string]*User),
@@ -101,7 +103,7 @@ func newLoader(path string, old *Snapshot) *loader {
 }
 
 func (l *loader) ini() *iniReader {
-	return &iniReader{section: l.enter, key: l.key, fail: l.errorAt}
+	return &iniReader{section: l.enter, key: l.key, fail: l.errorAt, read: l.read}
 }
 
 func (l *loader) errorAt(at pos, text string) {
@@ -348,8 +350,10 @@ func (l *loader) auth() {
 	if path == "" {
 		return
 	}
-	list, err := readUserlist(path)
-	l.snap.Auth = list
+	src, err := l.read(path)
+	if err == nil {
+		l.snap.Auth, err = ParseUserlist(path, string(src))
+	}
 	broken, isBroken := errors.AsType[Problem](err)
 	switch {
 	case err == nil:

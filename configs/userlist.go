@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"os"
 	"strings"
 )
 
@@ -103,13 +102,4 @@ func parseUserline(line string) (user, secret string, err error) {
 		return "", "", fmt.Errorf("the secret is longer than %d bytes", MaxSecret)
 	}
 	return user, secret, nil
-}
-
-// readUserlist reads the auth_file at path.
-func readUserlist(path string) (*Userlist, error) {
-	src, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return ParseUserlist(path, string(src))
 }
