@@ -88,10 +88,14 @@ type probe struct {
 }
 
 func (p *probe) plan() plan {
+	tag := "SELECT 1"
+	if strings.HasPrefix(p.query, "show ") {
+		tag = "SHOW"
+	}
 	return plan{
 		columns: []column{{p.column, p.typ}},
 		run: func(s *session, _ <-chan struct{}) (result, error) {
-			return result{tag: "SELECT 1", rows: []row{{p.answer(s)}}}, nil
+			return result{tag: tag, rows: []row{{p.answer(s)}}}, nil
 		},
 	}
 }

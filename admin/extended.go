@@ -252,12 +252,10 @@ func (s *session) dropPortals() {
 	}
 }
 
-// forget does what a simple Query does to the extended protocol: the unnamed
-// statement and portal are gone, and nothing is skipped any more.
-func (s *session) forget() {
+// dropUnnamed forgets the unnamed statement and portal, as a simple Query does.
+func (s *session) dropUnnamed() {
 	s.dropStatement("")
 	delete(s.portals, "")
-	s.dropPortals()
 }
 
 func noStatement(name string) error {

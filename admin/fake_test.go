@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,9 +32,9 @@ func (f *fakePools) Disable(db string) error   { return f.note("disable", db) }
 func (f *fakePools) Enable(db string) error    { return f.note("enable", db) }
 func (f *fakePools) Reconnect(db string) error { return f.note("reconnect", db) }
 func (f *fakePools) KillClient(id uint64) error {
-	return f.note("kill_client", text(string(rune('0'+id))).text)
+	return f.note("kill_client", strconv.FormatUint(id, 10))
 }
-func (f *fakePools) Shutdown(mode ShutdownMode) { _ = f.note("shutdown", string(rune('0'+mode))) }
+func (f *fakePools) Shutdown(mode ShutdownMode) { _ = f.note("shutdown", strconv.Itoa(int(mode))) }
 func (f *fakePools) State() (bool, bool, bool)  { return true, false, false }
 
 func (f *fakePools) Set(key, value string) (string, error) {
@@ -88,3 +89,21 @@ func ask(t *testing.T, s ConsoleSession, query string) []byte {
 	}
 	return reply
 }
+
+// emptyPools has nothing in any list.
+type emptyPools struct{ Pooler }
+
+func (emptyPools) Snapshot() Snapshot        { return noSettings{} }
+func (emptyPools) Databases() []DatabaseInfo { return nil }
+func (emptyPools) Pools() []PoolInfo         { return nil }
+func (emptyPools) Clients() []ClientInfo     { return nil }
+func (emptyPools) Servers() []ServerInfo     { return nil }
+func (emptyPools) Users() []UserInfo         { return nil }
+func (emptyPools) Stats() []StatsInfo        { return nil }
+func (emptyPools) Lists() ListsInfo          { return ListsInfo{} }
+func (emptyPools) Mem() []MemInfo            { return nil }
+func (emptyPools) Loops() []LoopInfo         { return nil }
+
+type noSettings struct{}
+
+func (noSettings) Settings() []Setting { return nil }

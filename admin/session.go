@@ -108,7 +108,7 @@ func (s *session) Handle(done <-chan struct{}, typ byte, body, out []byte) (repl
 // query runs a simple Query: each of its statements in turn, up to the first
 // that fails.
 func (s *session) query(done <-chan struct{}, query string, out []byte) (reply []byte, end bool) {
-	s.forget()
+	s.dropUnnamed()
 	list := split(query)
 	if len(list) == 1 {
 		list[0].text = query // as PgBouncer quotes it
@@ -138,6 +138,7 @@ func (s *session) query(done <-chan struct{}, query string, out []byte) (reply [
 		}
 		out = wire.AppendCommandComplete(out, r.tag)
 	}
+	s.dropPortals()
 	return wire.AppendReadyForQuery(out, s.status), false
 }
 
