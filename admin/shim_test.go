@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os/exec"
-	"strings"
 	"sync"
 	"testing"
 
@@ -105,28 +103,6 @@ func welcome(conn net.Conn) (user string, err error) {
 			return m.Parameters["user"], err
 		default:
 			return "", errors.New("unexpected first packet")
-		}
-	}
-}
-
-// TestPsql asks the real psql.
-func TestPsql(t *testing.T) {
-	psql, err := exec.LookPath("psql")
-	if err != nil {
-		t.Skip("no psql on the PATH")
-	}
-	pools := &fakePools{}
-	host, port, _ := net.SplitHostPort(serve(t, New(pools, Options{Version: version})))
-	for _, test := range []struct{ query, want string }{
-		{"SHOW VERSION", " PgBouncer 1.26.1\n(1 row)\n"},
-	} {
-		cmd := exec.Command(psql, "-X", "-h", host, "-p", port, "-U", "admin", "-d", "pgbouncer", "-c", test.query)
-		got, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v", test.query, err)
-		}
-		if !strings.Contains(string(got), test.want) {
-			t.Errorf("%s: psql printed\n%s", test.query, got)
 		}
 	}
 }
