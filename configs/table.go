@@ -271,7 +271,7 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.MinPoolSize },
 	},
 	{
-		Name: "peer_id", Default: "0", max: 16383,
+		Name: "peer_id", Default: "0", max: 65535,
 		Meaning: "Number of this process among its peers; 0: it has none.",
 		Effect:  NotYet, Instead: peersInstead,
 		field: func(m *Main) any { return &m.PeerID },
