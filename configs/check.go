@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // checkMain returns the first thing wrong with settings that are each right by
@@ -38,6 +40,9 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
+	if l.old == nil {
+		l.checkFolders(m)
+	}
 	l.checkLimits(m, openFiles())
 }
 
@@ -114,6 +119,31 @@ func (l *loader) checkAuth(m *Main) {
 			}
 		}
 	}
+}
+
+// checkFolders warns where a file is to be written into a folder that isn't
+// there, which would end the process at start.
+func (l *loader) checkFolders(m *Main) {
+	for _, f := range []struct{ key, folder string }{
+		{"logfile", folder(m.LogFile)},
+		{"pidfile", folder(m.PidFile)},
+		{"unix_socket_dir", m.UnixSocketDir},
+	} {
+		if f.folder == "" || strings.HasPrefix(f.folder, "@") {
+			continue
+		}
+		if info, err := os.Stat(f.folder); err != nil || !info.IsDir() {
+			l.warn(f.key, "the folder %s doesn't exist", f.folder)
+		}
+	}
+}
+
+// folder is where the file at path lies, "" for no file.
+func folder(path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Dir(path)
 }
 
 // checkPools warns of entries that can't work, and sizes that mean nothing.

@@ -117,8 +117,11 @@ func (r *iniReader) assignment(at pos, s string) {
 		}
 		if key, rest = s[:n], s[n:]; n == 0 {
 			text := fmt.Sprintf("syntax error: a name can't begin with %q", s[:1])
-			if s[0] == '"' {
+			switch {
+			case s[0] == '"':
 				text += "; names are quoted with single quotes"
+			case strings.HasPrefix(s, "\ufeff"):
+				text += "; it is a byte order mark, save the file without one"
 			}
 			r.fail(at, text)
 			return

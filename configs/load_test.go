@@ -115,6 +115,12 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestSeverity(t *testing.T) {
+	if got := fmt.Sprint(Warning, Error); got != "warning error" {
+		t.Errorf("severities are called %s", got)
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	const want = "cannot read testdata/nothing.ini: no such file or directory"
 	if _, err := Load("testdata/nothing.ini"); err == nil || err.Error() != want {

@@ -99,10 +99,12 @@ func writeSettings(b *strings.Builder, table []Setting) {
 	b.WriteString("| setting | type | default | changes | meaning |\n|---|---|---|---|---|\n")
 	for i := range table {
 		s := &table[i]
-		def, changes, meaning := code(s.Default), "live", s.Meaning
+		def, changes, meaning := "`"+s.Default+"`", "live", cell(s.Meaning)
 		switch {
 		case s.Null:
 			def = "not set"
+		case s.Default == "":
+			def = "empty"
 		case s.Name == "tcp_defer_accept":
 			def = "`1` on Linux, else `0`"
 		}
@@ -112,28 +114,22 @@ func writeSettings(b *strings.Builder, table []Setting) {
 		if s.Effect == NotYet {
 			meaning += " *No effect yet: " + s.Instead + ".*"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type(), def, changes, cell(meaning))
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type(), def, changes, meaning)
 	}
 }
 
 func writeParams[T any](b *strings.Builder, table []param[T]) {
 	b.WriteString("| key | default | meaning |\n|---|---|---|\n")
 	for _, p := range table {
-		meaning := p.meaning
+		meaning := cell(p.meaning)
 		if p.instead != "" {
 			meaning += " *No effect yet: " + p.instead + ".*"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", p.name, p.def, cell(meaning))
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", p.name, p.def, meaning)
 	}
 }
 
-func code(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "`" + s + "`"
-}
-
+// cell is text in a table cell of the page.
 func cell(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(s)
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`).Replace(s)
 }

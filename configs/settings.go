@@ -39,6 +39,9 @@ type Setting struct {
 	// PgBouncer takes any number; above max, where it is not 0, is an error.
 	min, max int
 
+	// octal marks the one int that is usually written in octal.
+	octal bool
+
 	// field returns the address of the field of m, and thereby the type.
 	field func(m *Main) any
 }
@@ -102,10 +105,10 @@ func (s *Setting) set(m *Main, text string) (shown, note string, err error) {
 	switch f := s.field(m).(type) {
 	case *string:
 		*f = text
-		return text, "", nil
+		return text, s.quoteNote(text), nil
 	case *[]string:
 		*f = splitList(text)
-		return text, "", nil
+		return text, s.quoteNote(text), nil
 	case *int:
 		n, err := parseInt(text, 31)
 		if err == nil && s.max != 0 && n > s.max {
@@ -114,7 +117,7 @@ func (s *Setting) set(m *Main, text string) (shown, note string, err error) {
 		if err != nil {
 			return "", "", s.badValue(text, err)
 		}
-		if n < s.min {
+		if note = s.octalNote(text, n); n < s.min {
 			note = fmt.Sprintf("%s = %d counts as %d", s.Name, n, s.min)
 		}
 		*f = max(n, s.min)
@@ -150,6 +153,26 @@ func (s *Setting) set(m *Main, text string) (shown, note string, err error) {
 		return f.String(), "", nil
 	}
 	panic("BUG: configs: setting " + s.Name + " has a field of a type that can't be read")
+}
+
+// quoteNote tells that quotes mean nothing at this level.
+func (s *Setting) quoteNote(text string) string {
+	if last := len(text) - 1; last > 0 && text[0] == text[last] && (text[0] == '\'' || text[0] == '"') {
+		return s.Name + ": the quotes are part of the value; leave them out"
+	}
+	return ""
+}
+
+// octalNote tells that a number means another one than it seems to.
+func (s *Setting) octalNote(text string, n int) string {
+	octal := len(text) > 1 && text[0] == '0' && text[1]|0x20 != 'x'
+	switch {
+	case octal && !s.octal && n > 7:
+		return fmt.Sprintf("%s = %s is octal because it begins with 0; it is %d", s.Name, text, n)
+	case s.octal && n > 7 && text[0] != '0':
+		return fmt.Sprintf("%s = %s is decimal; write 0%s for the permissions %s", s.Name, text, text, text)
+	}
+	return ""
 }
 
 // clear makes the field of m unset.

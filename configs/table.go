@@ -527,7 +527,7 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.UnixSocketGroup },
 	},
 	{
-		Name: "unix_socket_mode", Default: "0777", Restart: true,
+		Name: "unix_socket_mode", Default: "0777", Restart: true, octal: true,
 		Meaning: "Permissions of the unix socket; octal when it begins with 0.",
 		field:   func(m *Main) any { return &m.UnixSocketMode },
 	},
