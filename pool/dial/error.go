@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/wire"
@@ -166,12 +167,15 @@ func refused(f wire.Fields) *LoginError {
 	return &LoginError{Kind: Refused, Reason: f.Message, Server: f}
 }
 
-// authError is a failure of a ServerExchange.
+// authError is a failure of a ServerExchange, whose error begins with what it
+// wraps.
 func authError(err error) *LoginError {
+	kind, reason := Protocol, auth.ErrAuthRequest
 	for _, known := range []error{auth.ErrWrongPasswordType, auth.ErrNoMechanism, auth.ErrServerSignature} {
 		if errors.Is(err, known) {
-			return &LoginError{Kind: BadSecret, Reason: known.Error(), Detail: err.Error()}
+			kind, reason = BadSecret, known
 		}
 	}
-	return &LoginError{Kind: Protocol, Reason: auth.ErrAuthRequest.Error(), Detail: err.Error()}
+	detail := strings.TrimPrefix(err.Error(), reason.Error())
+	return &LoginError{Kind: kind, Reason: reason.Error(), Detail: strings.TrimPrefix(detail, ": ")}
 }

@@ -1,0 +1,234 @@
+package pool
+
+import (
+	"crypto/subtle"
+	"sync/atomic"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// cancel is a cancel request: a client connection that named the key of
+// another, and wants that one's query stopped.
+//
+// A request passes through these hands: the loop that read it asks every loop
+// for the client with that key; the loop that has it sees which server is at
+// work for it and has a connection to that server made by a chore; when that
+// stands, the loop looks again. Only if the same pair is still at the same
+// work is the request sent, and from then on the server is kept from anybody
+// else until the server has closed that connection, which is how Postgres says
+// that the signal is out. So a cancel reaches the query it was meant for, or
+// nothing.
+type cancel struct {
+	client *Client // who asks; nil once it is gone
+	key    wire.CancelKey
+	left   atomic.Int32 // loops that have not answered yet
+
+	// Of the loop that has the target:
+	shard   *Shard
+	server  *Server
+	target  *Client
+	pairing wire.Time // since when target and server are at this work
+	running bool      // a chore is under way
+	queued  bool      // in shard.cancelQueue
+	dropped atomic.Bool
+}
+
+// cancelRequest begins the request for key.
+func (c *Client) cancelRequest(key wire.CancelKey) {
+	r := &cancel{client: c, key: key}
+	r.left.Store(int32(len(c.w.p.workers)))
+	c.cancel = r
+	c.move(ClientCancel)
+	c.conn.Pause()
+	for _, w := range c.w.p.workers {
+		w.loop.Post(func() { w.findCancelled(r, c.w) })
+	}
+}
+
+// finish ends the asking client, on its own loop. Nothing is ever answered.
+func (r *cancel) finish(from *Worker, reason string) {
+	from.loop.Post(func() {
+		if c := r.client; c != nil {
+			r.client = nil
+			c.cancel = nil
+			c.disconnect(false, reason)
+		}
+	})
+}
+
+// giveUp is called when the asking client is gone.
+func (r *cancel) giveUp() {
+	r.client = nil
+	r.dropped.Store(true)
+}
+
+// findCancelled looks for the request's client among those of w that have a
+// query under way.
+func (w *Worker) findCancelled(r *cancel, from *Worker) {
+	t := w.clientByKey(r.key)
+	if t != nil {
+		r.finishOr(from, w.cancel(r, from, t))
+		return
+	}
+	if r.left.Add(-1) == 0 {
+		r.finish(from, "failed cancel request")
+	}
+}
+
+func (r *cancel) finishOr(from *Worker, reason string) {
+	if reason != "" {
+		r.finish(from, reason)
+	}
+}
+
+// clientByKey finds a client, nil if none of w has that key. It looks where a
+// request can be of use first: idle clients are many.
+func (w *Worker) clientByKey(key wire.CancelKey) (found *Client) {
+	look := func(c *Client) {
+		if found == nil && c.login == nil && subtle.ConstantTimeCompare(c.key[:], key[:]) == 1 {
+			found = c
+		}
+	}
+	for _, s := range w.all {
+		s.active.each(look)
+		s.waiting.each(look)
+	}
+	w.consoles.each(look)
+	return found
+}
+
+// cancel deals with a request for t. A reason says that it is over already.
+func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
+	switch {
+	case t.state == ClientConsole:
+		t.admin.cancelled(w.p)
+		return "cancel request for console client"
+	case t.state == ClientWaiting:
+		t.cancelWaiting()
+		return "cancel request for waiting client"
+	case t.server == nil || !t.busy:
+		return "cancel request for idle client"
+	case t.server.job == jobSets:
+		return "ignoring cancel request for server that is setting vars"
+	case t.server.key == nil:
+		return "failed cancel request"
+	}
+	r.shard, r.server, r.target, r.pairing = t.shard, t.server, t, t.queryStart
+	s := t.shard
+	if limit := s.pool.settings.Load().PoolSize; limit > 0 && s.cancelling >= 2*limit {
+		r.queued = true
+		s.cancelQueue = append(s.cancelQueue, queuedCancel{r, from})
+		return ""
+	}
+	s.sendCancel(r, from)
+	return ""
+}
+
+// queuedCancel waits until fewer others are under way.
+type queuedCancel struct {
+	r    *cancel
+	from *Worker
+}
+
+// sendCancel has r's request sent.
+func (s *Shard) sendCancel(r *cancel, from *Worker) {
+	w, v := s.w, r.server
+	s.cancelling++
+	r.running = true
+	sent := false
+	w.p.opts.Dialer.Cancel(w.p.order(s.pool), v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
+		func(send func(bool)) {
+			ok := w.loop.Post(func() {
+				sent = r.stillMeant()
+				if sent {
+					v.cancels++
+				}
+				send(sent)
+			})
+			if !ok {
+				send(false)
+			}
+		},
+		func(err error) {
+			w.loop.Post(func() {
+				s.cancelling--
+				if sent {
+					v.cancels--
+					if v.cancels == 0 && v.state == ServerBeingCanceled {
+						v.settle()
+					}
+				}
+				switch {
+				case err != nil:
+					r.finish(from, "failed to send cancel request: "+err.Error())
+				case sent:
+					r.finish(from, "successfully sent cancel request")
+				default:
+					r.finish(from, "not sending cancel request for client that is now idle")
+				}
+				s.nextCancel()
+			})
+		})
+}
+
+// stillMeant reports whether the query that r is about is still under way.
+func (r *cancel) stillMeant() bool {
+	return !r.dropped.Load() && r.target.server == r.server && r.server.client == r.target &&
+		r.target.busy && r.target.queryStart == r.pairing && r.server.job != jobSets
+}
+
+func (s *Shard) nextCancel() {
+	for len(s.cancelQueue) > 0 {
+		q := s.cancelQueue[0]
+		s.cancelQueue = s.cancelQueue[1:]
+		if q.r.stillMeant() {
+			s.sendCancel(q.r, q.from)
+			return
+		}
+		q.r.finish(q.from, "not sending cancel request for client that is now idle")
+	}
+}
+
+// cancelWaiting cancels a request that has not gone to any server: the client
+// hears what Postgres would say, and may ask again.
+func (c *Client) cancelWaiting() {
+	if c.login != nil {
+		return
+	}
+	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
+	b, i := c.held, 0
+	ended := false
+	for !ended {
+		typ, size, ok, err := wire.Peek(b[i:], limit)
+		if err != nil || !ok || size > len(b)-i {
+			break
+		}
+		i += size
+		ended = typ == wire.Query || typ == wire.FunctionCall || typ == wire.Sync
+	}
+	if !ended && i == 0 && c.heldStartsSimple() {
+		return // a Query of which only a part is here: it can't be skipped without reading on
+	}
+	rest := c.w.hold(nil, b[i:])
+	c.w.drop(c.held)
+	c.held = rest
+	out := wire.AppendError(c.w.scratch[:0], wire.Fields{
+		Severity: "ERROR", Code: "57014", Message: "canceling statement due to user request",
+	})
+	if ended {
+		out = wire.AppendReadyForQuery(out, wire.TxIdle)
+	}
+	c.discard = !ended
+	c.w.scratch = out
+	c.conn.Write(out)
+	c.busy, c.inXact = false, false
+	c.move(ClientIdle)
+	c.shard.leave()
+	c.w.loop.Post(c.proceed)
+}
+
+// heldStartsSimple reports whether what is held begins with a message that no
+// Sync ends.
+func (c *Client) heldStartsSimple() bool {
+	return len(c.held) > 0 && (c.held[0] == wire.Query || c.held[0] == wire.FunctionCall)
+}

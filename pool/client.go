@@ -1,0 +1,466 @@
+package pool
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Client is a connection from an application, or an operator. It belongs to
+// its worker's loop from accept to close. There may be ten thousand of them
+// with nothing to do: fields are few, and what only a login needs is in login.
+type Client struct {
+	links[Client]
+	conn   wire.Conn
+	w      *Worker
+	shard  *Shard  // from ClientIdle, ClientWaiting on
+	server *Server // the other half of the pair, nil if none
+	db     *Database
+	user   *User   // logged in as; nil before
+	login  *login  // until welcomed, then nil
+	admin  *manned // ClientConsole
+	cancel *cancel // ClientCancel
+
+	held   []byte // input that could not be dealt with yet, in order
+	remain int    // bytes of the message that is passing through; dropped without a server
+	vars   vars
+
+	state     ClientState
+	busy      bool // a query is in flight: from its first message to the last reply
+	inXact    bool // a transaction is open, or its first query in flight
+	stalled   bool // not read, because the server does not take what it sends
+	throttled bool // not read, because too many replies are owed
+	notified  bool // the notice about the wait was sent
+	discard   bool // everything up to a Sync is dropped: the request was cancelled while it waited
+	full      bool // not read, because it does not take its replies
+
+	id         uint64
+	key        wire.CancelKey
+	connected  wire.Time
+	lastPacket wire.Time // from the client
+	queryStart wire.Time // valid while busy
+	xactStart  wire.Time // valid while inXact
+	waitSince  wire.Time // valid in ClientWaiting
+	socket     wire.Socket
+}
+
+func (c *Client) at() *links[Client] { return &c.links }
+
+func (c *Client) list() *list[Client, *Client] {
+	switch c.state {
+	case ClientLogin:
+		return &c.w.logins
+	case ClientIdle:
+		return &c.shard.idleClients
+	case ClientWaiting:
+		return &c.shard.waiting
+	case ClientActive:
+		return &c.shard.active
+	case ClientConsole:
+		return &c.w.consoles
+	case ClientCancel:
+		return &c.w.cancels
+	}
+	return nil
+}
+
+// move is the only place where a client changes its state, and its list with
+// it.
+func (c *Client) move(to ClientState) {
+	if clientExits[c.state]&(1<<to) == 0 {
+		panic(fmt.Sprintf("BUG: client %d: %v -> %v", c.id, c.state, to))
+	}
+	c.list().remove(c)
+	c.state = to
+	if l := c.list(); l != nil {
+		l.pushBack(c)
+	}
+}
+
+// Accept takes in a new client.
+func (w *Worker) Accept(socket wire.Socket) {
+	c := &Client{
+		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), socket: socket, login: &login{},
+	}
+	conn, err := w.loop.Attach(socket, c)
+	if err != nil {
+		w.p.log.Log(Error, c.prefix(), "cannot take in a client connection: "+err.Error())
+		return
+	}
+	c.conn = conn
+	c.socket.Early = nil
+	w.p.clients.Add(1)
+	w.p.sockets.Add(1)
+	w.logins.pushBack(c)
+	if w.p.log.Enabled(Noise) {
+		c.log(Noise, "got client connection")
+	}
+}
+
+// Data implements wire.Handler.
+func (c *Client) Data(b []byte) {
+	c.lastPacket = c.w.now()
+	if c.held != nil {
+		b, c.held = c.w.join(c.held, b), nil
+	}
+	c.take(b)
+}
+
+// take deals with input, which is c's until take returns.
+func (c *Client) take(b []byte) {
+	switch c.state {
+	case ClientIdle, ClientActive:
+		c.relay(b)
+	case ClientLogin:
+		c.loginData(b)
+	case ClientConsole:
+		c.admin.data(c, b)
+	case ClientWaiting:
+		c.keepInput(b) // a login that is not welcomed yet; nothing else is read
+	}
+}
+
+// keepInput holds b until c may go on.
+func (c *Client) keepInput(b []byte) {
+	if len(b) > 0 {
+		c.held = c.w.hold(c.held, b)
+	}
+}
+
+// proceed goes on with what was held, and with reading.
+func (c *Client) proceed() {
+	if b := c.held; b != nil {
+		c.held = nil
+		c.take(b)
+		c.w.drop(b)
+	}
+	c.readOn()
+}
+
+// readOn reads again, unless there is still a reason not to.
+func (c *Client) readOn() {
+	if (c.state == ClientIdle || c.state == ClientActive) && !c.stalled && !c.throttled && !c.full &&
+		(c.server == nil || c.server.job != jobSets) {
+		c.conn.Resume()
+	}
+}
+
+// relay sends on what c asks, and holds what can't be sent yet.
+func (c *Client) relay(b []byte) {
+	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
+	start, i := 0, 0 // b[start:i] is to be sent
+	for i < len(b) {
+		if c.remain > 0 {
+			n := min(c.remain, len(b)-i)
+			c.remain -= n
+			i += n
+			if c.server == nil {
+				start = i
+			}
+			continue
+		}
+		typ, size, ok, err := wire.Peek(b[i:], limit)
+		if err != nil {
+			c.send(b[start:i])
+			c.disconnect(true, badHeader(b[i:]))
+			return
+		}
+		if !ok {
+			break
+		}
+		var e owed
+		switch typ {
+		case wire.Query:
+			if c.w.p.Snapshot().Main.DisablePQExec {
+				c.send(b[start:i])
+				c.disconnect(true, "PQexec disallowed")
+				return
+			}
+			e = owedQuery
+		case wire.Parse:
+			e = owedParse
+		case wire.Bind:
+			e = owedBind
+		case wire.Describe:
+			e = owedDescribe
+		case wire.Execute:
+			e = owedExecute
+		case wire.Close:
+			e = owedClose
+		case wire.Sync:
+			e = owedSync
+		case wire.FunctionCall:
+			e = owedFunction
+		case wire.CopyDone, wire.CopyFail:
+			e = owedCopyEnd
+		case wire.Flush, wire.CopyData:
+		case wire.Terminate:
+			c.send(b[start:i])
+			c.disconnect(false, "client close request")
+			return
+		default:
+			c.send(b[start:i])
+			c.disconnect(true, "unknown pkt")
+			return
+		}
+		if c.server == nil {
+			switch {
+			case c.discard:
+				if typ == wire.Sync {
+					c.discard = false
+					c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
+				}
+				e = 0
+			case e == owedCopyEnd:
+				e = 0 // the COPY is over, and its server gone
+			case e != 0:
+				if c.tooFull() {
+					c.keepInput(b[i:])
+					return
+				}
+				c.begin()
+				if !c.shard.acquire(c) {
+					if c.state != ClientClosed {
+						c.keepInput(b[i:])
+					}
+					return
+				}
+			}
+		}
+		if v := c.server; v != nil {
+			if v.ledger.n >= maxOwed {
+				c.throttled = true
+				c.conn.Pause()
+				c.send(b[start:i])
+				c.keepInput(b[i:])
+				return
+			}
+			if e != 0 {
+				if !c.busy && e != owedCopyEnd {
+					c.begin()
+				}
+				v.ledger.push(e)
+			}
+		}
+		n := min(size, len(b)-i)
+		c.remain = size - n
+		i += n
+		if c.server == nil {
+			start = i
+		}
+	}
+	c.send(b[start:i])
+	c.keepInput(b[i:])
+	if v := c.server; v != nil && c.remain == 0 {
+		v.rest()
+	}
+}
+
+// begin notes that a query begins, and a transaction if none is open.
+func (c *Client) begin() {
+	now := c.w.now()
+	c.busy, c.queryStart = true, now
+	if !c.inXact {
+		c.inXact, c.xactStart = true, now
+	}
+}
+
+// maxQueued is how much may be queued for a server before its client is not
+// read any more.
+const maxQueued = 64 << 10
+
+// send passes b on to the server.
+func (c *Client) send(b []byte) {
+	v := c.server
+	if len(b) == 0 || v == nil {
+		return
+	}
+	c.shard.stats.Received += uint64(len(b))
+	v.conn.Write(b)
+	if v.conn.Queued() > maxQueued {
+		c.stalled = true
+		c.conn.Pause()
+	}
+}
+
+// unstall goes on reading after the server took what was queued for it.
+func (c *Client) unstall() {
+	if c.stalled {
+		c.stalled = false
+		c.readOn()
+	}
+}
+
+// tooFull reports whether c has more replies in hand than it may have before
+// it asks for others. It is not read from then until they are taken.
+func (c *Client) tooFull() bool {
+	if c.conn.Queued() <= c.w.p.Snapshot().Main.ClientBuffer {
+		return false
+	}
+	c.full = true
+	c.conn.Pause()
+	return true
+}
+
+// Drained implements wire.Handler.
+func (c *Client) Drained() {
+	if v := c.server; v != nil && v.stalled {
+		v.stalled = false
+		v.conn.Resume()
+	}
+	if c.full {
+		c.full = false
+		c.proceed()
+	}
+	if c.admin != nil {
+		c.admin.next(c)
+	}
+}
+
+// Closed implements wire.Handler.
+func (c *Client) Closed(err error) {
+	switch {
+	case err == nil || err == io.EOF:
+		c.disconnect(false, "client unexpected eof")
+	default:
+		c.disconnect(false, "client unexpected eof: "+err.Error())
+	}
+}
+
+// codeProtocol is the SQLSTATE of all that PgBouncer has to say.
+const codeProtocol = "08P01"
+
+// disconnect ends c for reason, which the client is told if notify is set.
+func (c *Client) disconnect(notify bool, reason string) {
+	if c.state == ClientClosed {
+		return
+	}
+	if !notify {
+		c.end(reason)
+		return
+	}
+	c.fail(wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reason})
+}
+
+// fail tells the client f and ends it.
+func (c *Client) fail(f wire.Fields) {
+	if c.state == ClientClosed {
+		return
+	}
+	w := c.w
+	if w.p.Snapshot().Main.LogPoolerErrors {
+		c.log(Warning, "pooler error: "+f.Message)
+	}
+	w.scratch = wire.AppendError(w.scratch[:0], f)
+	c.conn.Write(w.scratch)
+	c.end(f.Message)
+}
+
+// end closes c and gives up all it held.
+func (c *Client) end(reason string) {
+	w := c.w
+	v, waited, login := c.server, c.state == ClientWaiting, c.login
+	if w.p.Snapshot().Main.LogDisconnections && (login == nil || login.phase != phaseFirst || c.held != nil) {
+		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
+	}
+	c.move(ClientClosed)
+	c.conn.Close()
+	if c.held != nil {
+		w.drop(c.held)
+		c.held = nil
+	}
+	if c.admin != nil {
+		c.admin.close()
+	} else {
+		w.p.clients.Add(-1)
+	}
+	if c.shard != nil {
+		c.shard.pool.clients.Add(-1)
+	}
+	if c.db != nil {
+		c.db.clients.Add(-1)
+	}
+	if c.user != nil {
+		c.user.clients.Add(-1)
+	}
+	if c.cancel != nil {
+		c.cancel.giveUp()
+	}
+	c.login = nil
+	if waited {
+		if login != nil {
+			c.shard.logins--
+		}
+		c.shard.leave()
+	}
+	if v != nil {
+		c.server, v.client = nil, nil
+		v.abandoned(c.remain > 0)
+	}
+	w.p.sockets.Add(-1)
+	w.p.clientLeft()
+}
+
+// abandoned decides about a server whose client is gone. midway says that a
+// message to the server was cut off.
+func (v *Server) abandoned(midway bool) {
+	if v.state == ServerClosed {
+		return
+	}
+	if v.stalled {
+		v.stalled = false
+		v.conn.Resume()
+	}
+	s := v.shard
+	switch {
+	case midway || v.conn.Queued() > 0:
+		v.close("client disconnect before everything was sent to the server", false)
+	case v.status != wire.TxIdle:
+		v.close("client disconnect while server was not ready", false)
+	case !v.ledger.clear():
+		v.close("client disconnected with query in progress", false)
+	default:
+		v.settle()
+		return
+	}
+	s.provide()
+}
+
+// prefix names c in log lines.
+func (c *Client) prefix() string {
+	db, user := "(nodb)", "(nouser)"
+	switch {
+	case c.db != nil:
+		db = c.db.Name
+	case c.login != nil && c.login.database != "":
+		db = c.login.database
+	}
+	switch {
+	case c.user != nil:
+		user = c.user.Name
+	case c.login != nil && c.login.user != "":
+		user = c.login.user
+	}
+	return fmt.Sprintf("C-%#x: %s/%s@%s", c.id, db, user, address(c.socket.Remote, c.socket))
+}
+
+func (c *Client) log(level Level, text string) { c.w.p.log.Log(level, c.prefix(), text) }
+
+// address is one end of a socket as log lines write it.
+func address(end netip.AddrPort, s wire.Socket) string {
+	switch {
+	case end.IsValid():
+		return end.String()
+	case s.PeerPID > 0:
+		return fmt.Sprintf("unix(%d)", s.PeerPID)
+	}
+	return "unix"
+}
+
+// badHeader is the text for a message whose header makes no sense.
+func badHeader(b []byte) string {
+	return fmt.Sprintf("bad packet header: '%x'", b[:min(len(b), 8)])
+}

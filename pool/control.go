@@ -1,0 +1,464 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
+)
+
+// ShutdownMode says how a Pooler comes to its end.
+type ShutdownMode uint32
+
+// The modes. Each may follow those before it.
+const (
+	Running                ShutdownMode = iota
+	ShutdownWaitForClients              // nobody new; ends when the last client has left
+	ShutdownWaitForServers              // as PAUSE; ends when the last server is closed
+	ShutdownImmediate
+)
+
+func (p *Pooler) shutdownMode() ShutdownMode { return ShutdownMode(p.shutdown.Load()) }
+
+// Stopping reports whether a shutdown is under way.
+func (p *Pooler) Stopping() bool { return p.shutdownMode() != Running }
+
+// Shutdown begins to shut down. It returns at once; Options.Stop is called when
+// it is done.
+func (p *Pooler) Shutdown(mode ShutdownMode) {
+	was := ShutdownMode(p.shutdown.Swap(uint32(mode)))
+	if was == Running && mode != ShutdownImmediate {
+		p.opts.CloseListeners()
+	}
+	switch mode {
+	case ShutdownImmediate:
+		p.stop()
+	case ShutdownWaitForServers:
+		p.paused.Store(true)
+		p.each(func(w *Worker) {
+			for _, s := range w.all {
+				for s.waiting.n > 0 {
+					s.waiting.head.disconnect(true, "server shutting down")
+				}
+				s.closeUnused("pause mode")
+			}
+		})
+		p.opts.Chore(func() {
+			p.waitServers(nil, func() int { return p.openServers(nil) })
+			p.stop()
+		})
+	case ShutdownWaitForClients:
+		p.clientLeft()
+	}
+}
+
+// clientLeft ends the process when it was the last client that a shutdown
+// waits for.
+func (p *Pooler) clientLeft() {
+	if p.shutdownMode() == ShutdownWaitForClients && p.sockets.Load() == 0 {
+		p.stop()
+	}
+}
+
+func (p *Pooler) stop() { p.stopped.Do(p.opts.Stop) }
+
+// State is what SHOW STATE tells.
+func (p *Pooler) State() (active, paused bool) {
+	paused = p.paused.Load()
+	return !paused, paused
+}
+
+// The errors of the console's commands, in PgBouncer's words.
+var (
+	errPaused    = errors.New("already suspended/paused")
+	errNotPaused = errors.New("pooler is not paused/suspended")
+	errStopping  = errors.New("pooler is shutting down")
+)
+
+// find returns the database that a command names, made from "*" if make is
+// set. verb is for the error.
+func (p *Pooler) find(name, verb string, make bool) (*Database, error) {
+	if name == consoleDatabase {
+		return nil, fmt.Errorf("cannot %s admin db: %s", verb, name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.databases[name]
+	if d == nil && make {
+		d = p.databaseLocked(name)
+	}
+	if d == nil {
+		return nil, fmt.Errorf("no such database: %s", name)
+	}
+	return d, nil
+}
+
+// Pause stops handing out servers, of one database or ("") of all, and returns
+// when no server is left, or done is closed. It may block.
+func (p *Pooler) Pause(done <-chan struct{}, name string) error {
+	if p.paused.Load() {
+		return errPaused
+	}
+	var d *Database
+	if name == "" {
+		if !p.paused.CompareAndSwap(false, true) {
+			return errPaused
+		}
+	} else {
+		var err error
+		if d, err = p.find(name, "pause", true); err != nil {
+			return err
+		}
+		d.paused.Store(true)
+	}
+	p.each(func(w *Worker) {
+		for _, s := range w.all {
+			if d == nil || s.pool.db == d {
+				s.closeUnused("pause mode")
+				s.provide()
+			}
+		}
+	})
+	p.waitServers(done, func() int { return p.openServers(d) })
+	return nil
+}
+
+// closeUnused closes the servers that nobody uses.
+func (s *Shard) closeUnused(reason string) {
+	s.idle.each(func(v *Server) { v.close(reason, true) })
+	s.used.each(func(v *Server) { v.close(reason, true) })
+}
+
+// openServers is how many servers are open or being opened, of one database or
+// (nil) of all.
+func (p *Pooler) openServers(d *Database) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.pools {
+		if d == nil || q.db == d {
+			n += q.open
+		}
+	}
+	return n
+}
+
+// waitServers blocks until count is 0, looking again whenever a server was
+// closed, or until done is closed.
+func (p *Pooler) waitServers(done <-chan struct{}, count func() int) {
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		if count() == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-done:
+			return
+		}
+	}
+}
+
+// Resume hands out servers again, of one database or ("") of all.
+func (p *Pooler) Resume(name string) error {
+	var d *Database
+	switch {
+	case p.Stopping():
+		return errStopping
+	case name == "":
+		if !p.paused.CompareAndSwap(true, false) {
+			return errNotPaused
+		}
+	default:
+		var err error
+		if d, err = p.find(name, "resume", false); err != nil {
+			return err
+		}
+		if !d.paused.CompareAndSwap(true, false) {
+			return fmt.Errorf("database %s is not paused", name)
+		}
+	}
+	p.each(func(w *Worker) {
+		for _, s := range w.all {
+			if d == nil || s.pool.db == d {
+				s.provide()
+			}
+		}
+	})
+	return nil
+}
+
+// Kill pauses a database, or ("") each that has a pool, and drops its clients
+// and servers.
+func (p *Pooler) Kill(name string) error {
+	if p.paused.Load() {
+		return errPaused
+	}
+	var victims []*Database
+	if name != "" {
+		d, err := p.find(name, "kill", true)
+		if err != nil {
+			return err
+		}
+		victims = append(victims, d)
+	} else {
+		p.mu.Lock()
+		for _, d := range p.databases {
+			if len(d.pools) > 0 {
+				victims = append(victims, d)
+			}
+		}
+		p.mu.Unlock()
+	}
+	for _, d := range victims {
+		d.paused.Store(true)
+		p.drop(d)
+	}
+	return nil
+}
+
+// drop ends all clients and servers of d, and forgets its pools.
+func (p *Pooler) drop(d *Database) {
+	d.generation.Add(1) // those still logging in are closed when they come
+	p.mu.Lock()
+	pools := slices.Clone(d.pools)
+	p.mu.Unlock()
+	p.each(func(w *Worker) {
+		for _, s := range slices.Clone(w.all) {
+			if s.pool.db != d {
+				continue
+			}
+			const reason = "database removed"
+			for _, l := range []*list[Client, *Client]{&s.waiting, &s.active, &s.idleClients} {
+				l.each(func(c *Client) { c.disconnect(true, reason) })
+			}
+			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
+				l.each(func(v *Server) { v.close(reason, true) })
+			}
+		}
+	})
+	p.forget(pools)
+}
+
+// KillClient ends the client with that id.
+func (p *Pooler) KillClient(id uint64) error {
+	var found bool
+	p.gather(func(w *Worker) {
+		w.eachClient(func(c *Client) {
+			if c.id == id {
+				found = true
+				c.disconnect(true, "admin forced disconnect")
+			}
+		})
+	})
+	if !found {
+		return errors.New("client not found")
+	}
+	return nil
+}
+
+// SetDisabled refuses new logins to a database, or allows them again.
+func (p *Pooler) SetDisabled(name string, disabled bool) error {
+	verb := "enable"
+	if disabled {
+		verb = "disable"
+	}
+	if name == "" {
+		return errors.New("a database is required")
+	}
+	d, err := p.find(name, verb, true)
+	if err != nil {
+		return err
+	}
+	d.disabled.Store(disabled)
+	return nil
+}
+
+// named returns the database called name, or ("") all.
+func (p *Pooler) named(name, verb string) ([]*Database, error) {
+	if name != "" {
+		d, err := p.find(name, verb, true)
+		if err != nil {
+			return nil, err
+		}
+		return []*Database{d}, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*Database, 0, len(p.databases))
+	for _, d := range p.databases {
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// Reconnect closes every server, of one database or ("") of all, as soon as
+// nobody uses it.
+func (p *Pooler) Reconnect(name string) error {
+	dbs, err := p.named(name, "reconnect")
+	if err != nil {
+		return err
+	}
+	for _, d := range dbs {
+		d.generation.Add(1)
+	}
+	return nil
+}
+
+// WaitClose returns when no server of a database, or ("") of any, has still to
+// be closed because of a Reconnect or a reload, or when done is closed. It may
+// block.
+func (p *Pooler) WaitClose(done <-chan struct{}, name string) error {
+	dbs, err := p.named(name, "wait in")
+	if err != nil {
+		return err
+	}
+	p.waitServers(done, func() int {
+		n := 0
+		p.gather(func(w *Worker) {
+			w.eachServer(func(v *Server) {
+				if v.obsolete() && slices.Contains(dbs, v.shard.pool.db) {
+					n++
+				}
+			})
+		})
+		return n
+	})
+	return nil
+}
+
+// Reload reads the configuration anew and applies it whole, or changes nothing
+// and says why not. It may block.
+func (p *Pooler) Reload() error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	next, err := p.opts.Reload(p.Snapshot())
+	if err != nil {
+		p.log.Log(Error, "", "config file loading failed: "+err.Error())
+		return err
+	}
+	p.install(next)
+	return nil
+}
+
+// Set changes one setting until the next reload. It may block.
+func (p *Pooler) Set(key, val string) error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	next, err := p.Snapshot().With(key, val)
+	if err != nil {
+		return err
+	}
+	p.install(next)
+	return nil
+}
+
+// install makes snap the configuration in force.
+func (p *Pooler) install(snap *configs.Snapshot) {
+	p.mu.Lock()
+	p.snapshot.Store(snap)
+	var removed []*Database
+	for name, d := range p.databases {
+		conf := snap.Database(name)
+		if conf != nil {
+			d.auto = false
+		} else if d.auto {
+			conf = snap.Auto(name)
+		}
+		if conf == nil {
+			delete(p.databases, name)
+			d.removed.Store(true)
+			removed = append(removed, d)
+			continue
+		}
+		if !conf.SameServers(d.conf.Load()) {
+			d.generation.Add(1)
+		}
+		d.conf.Store(conf)
+	}
+	for _, conf := range snap.Databases {
+		if p.databases[conf.Name] == nil {
+			d := &Database{Name: conf.Name}
+			d.conf.Store(conf)
+			p.databases[conf.Name] = d
+		}
+	}
+	for _, q := range p.pools {
+		q.configure(snap)
+	}
+	p.mu.Unlock()
+	for _, d := range removed {
+		p.drop(d)
+	}
+	p.each(func(w *Worker) {
+		for _, s := range w.all { // a limit may have been raised
+			s.provide()
+		}
+	})
+}
+
+// forget removes pools that have neither clients nor servers left, with their
+// statistics.
+func (p *Pooler) forget(pools []*Pool) {
+	if len(pools) == 0 {
+		return
+	}
+	p.mu.Lock()
+	for _, q := range pools {
+		if p.pools[q.key()] == q {
+			delete(p.pools, q.key())
+		}
+		is := func(o *Pool) bool { return o == q }
+		q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
+		q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)
+	}
+	p.mu.Unlock()
+	p.each(func(w *Worker) {
+		for _, q := range pools {
+			w.forget(q)
+		}
+	})
+}
+
+// serverSecret is what q's servers are logged in to with.
+func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
+	if conf := q.db.conf.Load(); conf.User != "" && conf.Password != "" {
+		return auth.Plain(conf.Password), nil
+	}
+	text, _ := p.Snapshot().Auth.Lookup(q.user.Name)
+	return auth.ParseSecret(text), p.keysOf(q.user.Name)
+}
+
+// enter finds the database called name, made from "*" if need be, and counts a
+// client in; nil if there is none.
+func (p *Pooler) enter(name string) *Database {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.databaseLocked(name)
+	if d != nil {
+		d.clients.Add(1)
+	}
+	return d
+}
+
+// each runs fn on every loop, soon.
+func (p *Pooler) each(fn func(w *Worker)) {
+	for _, w := range p.workers {
+		w.loop.Post(func() { fn(w) })
+	}
+}
+
+// gather runs fn on every loop, one after the other, and returns when all are
+// done. It blocks, and must not be called on a loop.
+func (p *Pooler) gather(fn func(w *Worker)) {
+	for _, w := range p.workers {
+		done := make(chan struct{})
+		if !w.loop.Post(func() { fn(w); close(done) }) {
+			continue // the loop has stopped: nothing is left there
+		}
+		<-done
+	}
+}

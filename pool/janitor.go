@@ -1,0 +1,211 @@
+package pool
+
+import (
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Tick is the loop's maintenance, called every TickEvery: all that happens
+// because time has passed.
+func (w *Worker) Tick() {
+	now := w.now()
+	snap := w.p.Snapshot()
+	w.tickLogins(now, &snap.Main)
+	for _, s := range w.all {
+		s.tickClients(now, snap)
+		s.tickServers(now, &snap.Main)
+	}
+	if w.index == 0 {
+		w.p.tick(now)
+	}
+}
+
+// late reports whether since lies longer back than limit; a limit of 0 is none.
+func late(now, since wire.Time, limit time.Duration) bool {
+	return limit > 0 && now.Sub(since) > limit
+}
+
+func (w *Worker) tickLogins(now wire.Time, main *configs.Main) {
+	w.logins.each(func(c *Client) {
+		if late(now, c.connected, main.ClientLoginTimeout) {
+			c.disconnect(true, "client_login_timeout")
+		}
+	})
+	w.cancels.each(func(c *Client) {
+		if late(now, c.lastPacket, main.CancelWaitTimeout) {
+			c.disconnect(false, "cancel_wait_timeout")
+		}
+	})
+}
+
+func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
+	main := &snap.Main
+	set := s.pool.settings.Load()
+	s.waiting.each(func(c *Client) {
+		if c.login != nil {
+			if late(now, c.connected, main.ClientLoginTimeout) {
+				c.disconnect(true, "client_login_timeout (server down)")
+				return
+			}
+		}
+		wait := snap.ForClient(s.pool.db.conf.Load(), c.user.Name).QueryWaitTimeout
+		switch {
+		case late(now, c.waitSince, wait):
+			c.disconnect(true, "query_wait_timeout")
+		case c.login == nil && late(now, c.waitSince, set.QueryTimeout):
+			c.disconnect(true, "query_timeout")
+		case s.w.p.shutdownMode() == ShutdownWaitForServers:
+			c.disconnect(true, "server shutting down")
+		case c.login == nil && !c.notified && main.QueryWaitNotify > 0 &&
+			int(now.Sub(c.waitSince)/time.Second) > main.QueryWaitNotify:
+			c.notified = true
+			s.w.scratch = wire.AppendNotice(s.w.scratch[:0], wire.Fields{
+				Severity: "NOTICE", Code: "00000",
+				Message: "No server connection available in postgres backend, client being queued",
+			})
+			c.conn.Write(s.w.scratch)
+		}
+	})
+	if set.QueryTimeout > 0 || set.TransactionTimeout > 0 || set.IdleTransactionTimeout > 0 {
+		s.busy.each(func(v *Server) {
+			c := v.client
+			switch {
+			case c == nil:
+			case c.busy && late(now, c.queryStart, set.QueryTimeout):
+				v.close("query timeout", false)
+			case !c.busy && v.status != wire.TxIdle && late(now, v.since, set.IdleTransactionTimeout):
+				v.close("idle transaction timeout", false)
+			case c.inXact && late(now, c.xactStart, set.TransactionTimeout):
+				v.close("transaction timeout", false)
+			}
+		})
+	}
+	if s.w.anyIdleTimeout(snap) {
+		s.idleClients.each(func(c *Client) {
+			if late(now, c.lastPacket, snap.ForClient(s.pool.db.conf.Load(), c.user.Name).ClientIdleTimeout) {
+				c.disconnect(true, "client_idle_timeout")
+			}
+		})
+	}
+	if s.waiting.n > 0 {
+		s.provide() // a back-off, or the patience before the reserve, may be over
+	}
+}
+
+// anyIdleTimeout reports whether snap closes any idle client: if not, ten
+// thousand of them need not be looked at.
+func (w *Worker) anyIdleTimeout(snap *configs.Snapshot) bool {
+	if w.idleTimeoutFor != snap {
+		w.idleTimeoutFor = snap
+		w.idleTimeout = snap.Main.ClientIdleTimeout > 0
+		for _, u := range snap.Users {
+			w.idleTimeout = w.idleTimeout || u.ClientIdleTimeout > 0
+		}
+	}
+	return w.idleTimeout
+}
+
+func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
+	p := s.pool
+	set := p.settings.Load()
+	s.used.each(func(v *Server) { s.tickUnused(v, now, main, set) })
+	s.idle.each(func(v *Server) { s.tickUnused(v, now, main, set) })
+	if s.paused() {
+		return
+	}
+	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
+		s.opening.n == 0 && s.w.p.reserve(p, ask{now: now, fill: set.MinPoolSize}) == holdNone {
+		s.connect()
+	}
+}
+
+// clients is how many clients of the pool this loop has.
+func (s *Shard) clients() int { return s.idleClients.n + s.active.n + s.waiting.n }
+
+// tickUnused closes v, which nobody uses, if there is a reason, and puts it
+// aside to be checked when it was idle for long.
+func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *configs.PoolSettings) {
+	p := s.pool
+	excess := set.PoolSize > 0 && int(p.connected.Load()) > set.PoolSize+set.ReservePoolSize
+	switch {
+	case s.paused():
+		v.close("pause mode", true)
+	case v.obsolete():
+		v.close("database configuration changed", true)
+	case excess:
+		v.close("too many servers in the pool", true)
+	case late(now, v.since, main.ServerIdleTimeout) && int(p.connected.Load()) > set.MinPoolSize:
+		v.close("server idle timeout", true)
+	case v.overAge():
+		p.lifeClose.Store(int64(now))
+		v.close("server lifetime over", true)
+	case v.state == ServerIdle && main.ServerCheckDelay > 0 && main.ServerCheckQuery != "" &&
+		now.Sub(v.since) > main.ServerCheckDelay:
+		since := v.since
+		v.move(ServerUsed)
+		v.since = since
+		s.publishIdle()
+	}
+}
+
+// tick is the maintenance of what the loops share.
+func (p *Pooler) tick(now wire.Time) {
+	main := &p.Snapshot().Main
+	var forced []*Database
+	var gone []*Pool
+	p.mu.Lock()
+	for _, d := range p.databases {
+		conf := d.conf.Load()
+		if conf.User != "" && len(d.pools) == 0 && p.Snapshot().ForPool(conf, conf.User).MinPoolSize > 0 {
+			forced = append(forced, d)
+		}
+		if d.auto {
+			gone = append(gone, p.expireLocked(d, now, main.AutoDBIdleTimeout)...)
+		}
+	}
+	if main.PoolIdleTimeout > 0 {
+		gone = append(gone, p.idlePoolsLocked(now, main.PoolIdleTimeout)...)
+	}
+	p.mu.Unlock()
+	for _, d := range forced { // keeps its servers ready before the first client comes
+		p.workers[0].shard(p.pool(d, d.conf.Load().User, 0))
+	}
+	p.forget(gone)
+}
+
+// expireLocked removes an automatic database that nobody has used for limit.
+// It returns the pools that go with it.
+func (p *Pooler) expireLocked(d *Database, now wire.Time, limit time.Duration) []*Pool {
+	if d.open > 0 || d.clients.Load() > 0 || d.paused.Load() {
+		d.idleSince = 0
+		return nil
+	}
+	if d.idleSince == 0 {
+		d.idleSince = now
+	}
+	if !late(now, d.idleSince, limit) {
+		return nil
+	}
+	delete(p.databases, d.Name)
+	d.removed.Store(true)
+	return d.pools
+}
+
+// idlePoolsLocked finds the pools without clients and servers for limit.
+func (p *Pooler) idlePoolsLocked(now wire.Time, limit time.Duration) (gone []*Pool) {
+	for _, q := range p.pools {
+		if q.open > 0 || q.clients.Load() > 0 || q.db.conf.Load().User != "" && q.settings.Load().MinPoolSize > 0 {
+			q.idleFor = 0
+			continue
+		}
+		if q.idleFor == 0 {
+			q.idleFor = now
+		}
+		if late(now, q.idleFor, limit) {
+			gone = append(gone, q)
+		}
+	}
+	return gone
+}

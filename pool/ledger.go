@@ -1,0 +1,291 @@
+package pool
+
+import "github.com/pgweir/pgweir/wire"
+
+// owed is one reply that a server owes: what was asked, and what is to be done
+// with the answer.
+type owed uint8
+
+// What was asked. Zero is no entry.
+const (
+	owedQuery owed = iota + 1
+	owedFunction
+	owedSync
+	owedParse
+	owedBind
+	owedDescribe
+	owedExecute
+	owedClose
+	// owedCopyEnd stands for a CopyDone or CopyFail. It is owed no reply: it
+	// marks how far a COPY reaches, for the server ignores every Sync before
+	// it.
+	owedCopyEnd
+
+	owedKind    owed = 0x0f
+	owedSwallow owed = 0x10 // the answer is pgweir's own, and goes to nobody
+	owedProbe   owed = 0x20 // with owedQuery|owedSwallow: see ledger.doubt
+)
+
+// ledger is the queue of replies a server owes, oldest first, and what follows
+// from it. It alone decides when a server may be given to somebody else.
+//
+// The rules are those of the protocol manual's chapters "Message Flow" and
+// "Extended Query":
+//   - A Query or FunctionCall is answered by anything up to a ReadyForQuery.
+//   - Parse, Bind, Describe, Execute and Close are answered by one message
+//     each (Execute by many and a last one), Sync by a ReadyForQuery.
+//   - After an error in one of the five the server ignores everything up to
+//     the next Sync.
+//   - While it takes in a COPY the server ignores Sync and Flush.
+//
+// The zero ledger is that of a fresh server: nothing owed.
+type ledger struct {
+	ring  []owed // power of two long, or nil; small is its first home
+	small [16]owed
+	head  int // index of the oldest entry
+	n     int // entries
+
+	// skipping is set while the server ignores everything up to a Sync that
+	// was not sent yet.
+	skipping bool
+
+	// copying is what the head is in the middle of.
+	copying copyMode
+
+	// doubt is set when a COPY failed with Syncs already under way before its
+	// end: whether the server ignored them or will answer them can't be told
+	// from outside. The server is then asked an empty query of pgweir's own
+	// (owedProbe) as soon as it would otherwise be free: whatever
+	// ReadyForQuery comes before the empty query's answer belongs to the
+	// client.
+	doubt bool
+}
+
+type copyMode uint8
+
+const (
+	copyNone copyMode = iota
+	copyIn
+	copyOut
+	copyBoth
+)
+
+func copyModeOf(typ byte) copyMode {
+	switch typ {
+	case wire.CopyInResponse:
+		return copyIn
+	case wire.CopyOutResponse:
+		return copyOut
+	}
+	return copyBoth
+}
+
+// maxOwed bounds a ledger, and with it what a client may send without reading
+// the replies. A client that reaches it is not read until half is answered.
+const maxOwed = 1 << 14
+
+// push notes that a message of kind e goes to the server now.
+func (l *ledger) push(e owed) {
+	if l.skipping {
+		if e&owedKind != owedSync {
+			return
+		}
+		l.skipping = false
+	}
+	if e == owedCopyEnd && l.copying != copyIn && l.n == 0 {
+		return // a late one: the server ignores it
+	}
+	if l.n == len(l.ring) {
+		l.grow()
+	}
+	l.ring[(l.head+l.n)&(len(l.ring)-1)] = e
+	l.n++
+}
+
+func (l *ledger) grow() {
+	if l.ring == nil {
+		l.ring = l.small[:]
+		return
+	}
+	bigger := make([]owed, 2*len(l.ring))
+	for i := range l.n {
+		bigger[i] = l.get(i)
+	}
+	l.ring, l.head = bigger, 0
+}
+
+func (l *ledger) get(i int) owed { return l.ring[(l.head+i)&(len(l.ring)-1)] }
+
+// first is the oldest entry, zero if there is none.
+func (l *ledger) first() owed {
+	if l.n == 0 {
+		return 0
+	}
+	return l.ring[l.head]
+}
+
+func (l *ledger) pop() {
+	l.head = (l.head + 1) & (len(l.ring) - 1)
+	if l.n--; l.n == 0 && len(l.ring) > len(l.small) {
+		l.ring, l.head = l.small[:], 0 // give a burst's memory back
+	}
+}
+
+// clear reports whether nothing is owed and no COPY is open: the condition for
+// giving the server away, together with a ReadyForQuery that said 'I'.
+func (l *ledger) clear() bool {
+	return l.n == 0 && !l.skipping && l.copying == copyNone && !l.doubt
+}
+
+// answered takes a message of type typ, other than ReadyForQuery, from the
+// server into account. to tells whose it is. ok is false if the message can't
+// be an answer to what was asked: then nothing about the server is certain any
+// more and it must be closed.
+func (l *ledger) answered(typ byte) (swallow, ok bool) {
+	head := l.first()
+	kind := head & owedKind
+	swallow = head&owedSwallow != 0
+	switch typ {
+	case wire.DataRow, wire.CopyData:
+		return swallow, kind == owedQuery || kind == owedExecute
+	case wire.CopyDone:
+		return swallow, l.copying != copyNone
+	case wire.RowDescription, wire.NoData:
+		if kind == owedDescribe {
+			l.pop()
+			return swallow, true
+		}
+		return swallow, kind == owedQuery && typ == wire.RowDescription
+	case wire.ParameterDescription:
+		return swallow, kind == owedDescribe
+	case wire.CommandComplete, wire.EmptyQueryResponse, wire.PortalSuspended:
+		if kind != owedExecute && kind != owedQuery {
+			return swallow, false
+		}
+		if head&owedProbe != 0 {
+			l.doubt = false
+		}
+		in := l.copying == copyIn
+		l.copying = copyNone
+		if kind == owedExecute {
+			l.pop()
+		}
+		return swallow, !in || l.endCopy(kind)
+	case wire.ParseComplete:
+		return swallow, l.popIf(owedParse)
+	case wire.BindComplete:
+		return swallow, l.popIf(owedBind)
+	case wire.CloseComplete:
+		return swallow, l.popIf(owedClose)
+	case wire.FunctionCallResponse:
+		return swallow, kind == owedFunction
+	case wire.CopyInResponse, wire.CopyOutResponse, wire.CopyBothResponse:
+		if l.copying != copyNone || kind != owedQuery && kind != owedExecute {
+			return swallow, false
+		}
+		l.copying = copyModeOf(typ)
+		return swallow, true
+	case wire.ErrorResponse:
+		l.failed(kind)
+		return swallow, true
+	}
+	return false, false
+}
+
+func (l *ledger) popIf(kind owed) bool {
+	if l.first()&owedKind != kind {
+		return false
+	}
+	l.pop()
+	return true
+}
+
+// endCopy drops what the server ignored while it took in a COPY that
+// succeeded: every Sync before the CopyDone, and that. kind is what the COPY
+// belonged to; a Query stays at the head.
+func (l *ledger) endCopy(kind owed) bool {
+	at := 0
+	if kind == owedQuery {
+		at = 1
+	}
+	for l.n > at {
+		e := l.get(at) & owedKind
+		l.removeAt(at)
+		if e == owedCopyEnd {
+			return true
+		}
+		if e != owedSync {
+			return false // the server would have failed on it
+		}
+	}
+	return false // no CopyDone was sent, and yet the COPY succeeded
+}
+
+// removeAt takes out entry i, which is 0 or 1.
+func (l *ledger) removeAt(i int) {
+	if i == 1 {
+		l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
+	}
+	l.pop()
+}
+
+// failed takes an ErrorResponse to the entry of the given kind into account.
+func (l *ledger) failed(kind owed) {
+	in := l.copying == copyIn
+	l.copying = copyNone
+	if kind == 0 || kind == owedQuery || kind == owedFunction || kind == owedSync {
+		if in && l.syncBeforeCopyEnd() {
+			l.doubt = true
+		}
+		return // a ReadyForQuery ends it
+	}
+	if in {
+		l.pop() // the Execute
+		for l.n > 0 && l.first()&owedKind == owedSync {
+			l.pop()
+			l.doubt = true
+		}
+		if l.n > 0 && l.first() == owedCopyEnd {
+			l.pop()
+		}
+	}
+	for l.n > 0 && l.first()&owedKind != owedSync {
+		l.pop()
+	}
+	l.skipping = l.n == 0
+}
+
+// syncBeforeCopyEnd reports whether a Sync follows the Query at the head
+// directly, where a COPY may have swallowed it; such Syncs are dropped.
+func (l *ledger) syncBeforeCopyEnd() (found bool) {
+	for l.n > 1 && l.get(1)&owedKind == owedSync {
+		l.removeAt(1)
+		found = true
+	}
+	return found
+}
+
+// ready takes a ReadyForQuery into account.
+func (l *ledger) ready() (swallow, ok bool) {
+	head := l.first()
+	switch head & owedKind {
+	case owedQuery, owedSync, owedFunction:
+		if head&owedProbe != 0 && l.doubt {
+			return false, true // a Sync that the failed COPY had not ignored
+		}
+		l.pop()
+		for l.n > 0 && l.first() == owedCopyEnd {
+			l.pop() // came too late for its COPY; the server ignores it
+		}
+		return head&owedSwallow != 0, l.copying == copyNone
+	case 0:
+		// Only a Sync that the failed COPY had not ignored answers here, and
+		// the server ignores nothing any more.
+		l.skipping = false
+		return false, l.doubt
+	}
+	return false, false
+}
+
+// uncertain reports whether only a probe can tell if the server is free.
+func (l *ledger) uncertain() bool { return l.doubt && l.n == 0 }

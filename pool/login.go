@@ -1,0 +1,568 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// phase is how far a login has come.
+type phase uint8
+
+const (
+	phaseFirst    phase = iota // expects an untyped packet: requests for encryption, then the StartupMessage
+	phaseExchange              // expects the client's answers
+	phaseWorking               // a chore works for the exchange; nothing is read
+	phaseGranted               // is who it says; waits for what a server says in its welcome
+)
+
+// login is what a client needs until it is welcomed.
+type login struct {
+	phase    phase
+	user     string
+	database string
+	want     []value // the tracked parameters it asked for; nil if none
+	negoti   bool    // it must hear that only protocol 3.0 is spoken
+	unknown  []string
+	exchange auth.Exchange
+	console  bool // wants the admin console
+	admin    bool // and may do everything there
+}
+
+// loginData takes in what comes before the welcome.
+func (c *Client) loginData(b []byte) {
+	for len(b) > 0 && c.state == ClientLogin {
+		var n int
+		switch c.login.phase {
+		case phaseFirst:
+			n = c.firstPacket(b)
+		case phaseExchange:
+			n = c.answer(b)
+		default:
+			n = 0 // more than it may send now: it waits
+		}
+		if n == 0 {
+			break
+		}
+		b = b[n:]
+	}
+	switch c.state {
+	case ClientClosed:
+	case ClientLogin, ClientWaiting:
+		c.keepInput(b)
+	default:
+		c.take(b)
+	}
+}
+
+// firstPacket deals with the untyped packet at the begin of b. It returns its
+// length, 0 if there is nothing to go on with now.
+func (c *Client) firstPacket(b []byte) int {
+	f, size, ok, err := wire.PeekFirst(b)
+	if err != nil {
+		c.disconnect(true, badHeader(b))
+		return 0
+	}
+	if !ok {
+		return 0
+	}
+	switch f.Kind {
+	case wire.FirstSSL, wire.FirstGSSENC:
+		if len(b) > size {
+			what := map[wire.FirstKind]string{wire.FirstSSL: "SSL", wire.FirstGSSENC: "GSSAPI encryption"}[f.Kind]
+			c.disconnect(true, "received unencrypted data after "+what+" request")
+			return 0
+		}
+		c.conn.Write([]byte{'N'})
+	case wire.FirstOld:
+		c.disconnect(true, "old V2 protocol not supported")
+		return 0
+	case wire.FirstCancel:
+		c.login = nil
+		c.cancelRequest(f.Key)
+	case wire.FirstStartup:
+		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.socket.Unix {
+			c.disconnect(true, "SSL required")
+			return 0
+		}
+		c.startup(f)
+	}
+	return size
+}
+
+// startup deals with the StartupMessage.
+func (c *Client) startup(f wire.First) {
+	l, main := c.login, &c.w.p.Snapshot().Main
+	l.negoti = f.Minor > 0
+	var refused string
+	err := f.Params(func(name, value []byte) bool {
+		refused = c.startupParam(main, string(name), string(value))
+		return refused == ""
+	})
+	if err != nil {
+		refused = err.Error()
+	}
+	if refused != "" {
+		c.disconnect(true, refused)
+		return
+	}
+	if l.database == "" {
+		l.database = l.user
+	}
+	if l.user == "" {
+		c.disconnect(true, "no username supplied")
+		return
+	}
+	if len(l.user) > maxUserName {
+		c.disconnect(true, "username too long")
+		return
+	}
+	if main.ApplicationNameAddHost {
+		c.addHost()
+	}
+	c.admit(main)
+}
+
+// startupParam takes one parameter of the StartupMessage. It returns what to
+// refuse the client with, empty if nothing is wrong.
+func (c *Client) startupParam(main *configs.Main, name, value string) string {
+	l := c.login
+	switch {
+	case name == "user":
+		l.user = value
+		return ""
+	case name == "database":
+		l.database = value
+		return ""
+	case name == "replication":
+		if replication(value) {
+			return "replication connections are not supported"
+		}
+		return ""
+	case strings.HasPrefix(name, "_pq_."):
+		l.negoti = true
+		l.unknown = append(l.unknown, name)
+		return ""
+	case name == "options":
+		return c.startupOptions(main, value)
+	case c.wantParam(name, value), slices.Contains(main.IgnoreStartupParameters, name):
+		return ""
+	}
+	c.log(Warning, fmt.Sprintf("unsupported startup parameter: %s=%s", name, value))
+	return "unsupported startup parameter: " + name
+}
+
+// wantParam notes the value of a tracked parameter. It reports whether the
+// parameter is tracked.
+func (c *Client) wantParam(name, value_ string) bool {
+	t := c.w.p.tracked
+	i, ok := t.lookup(name)
+	if !ok {
+		return false
+	}
+	if c.login.want == nil {
+		c.login.want = make([]value, len(t.names))
+	}
+	c.login.want[i] = value{value_, true}
+	return true
+}
+
+// startupOptions takes the parameters out of options, which is a command line:
+// words with backslashes as escapes, "-c name=value" or "--name=value".
+func (c *Client) startupOptions(main *configs.Main, options string) string {
+	ignoreOthers := slices.Contains(main.IgnoreStartupParameters, "options")
+	words := splitOptions(options)
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		switch {
+		case word == "-c" && i+1 < len(words):
+			i++
+			word = words[i]
+		case strings.HasPrefix(word, "-c") && word != "-c":
+			word = word[2:]
+		case strings.HasPrefix(word, "--"):
+			word = word[2:]
+		default:
+			word = ""
+		}
+		name, value, ok := strings.Cut(word, "=")
+		switch {
+		case !ok || name == "":
+			if !ignoreOthers {
+				return "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"
+			}
+		case c.wantParam(name, value), ignoreOthers, slices.Contains(main.IgnoreStartupParameters, name):
+		default:
+			c.log(Warning, fmt.Sprintf("unsupported startup parameter in options: %s=%s", name, value))
+			return "unsupported startup parameter in options: " + name
+		}
+	}
+	return ""
+}
+
+// splitOptions splits at white space that no backslash stands before.
+func splitOptions(s string) (words []string) {
+	var word []byte
+	in := false
+	for i := 0; i < len(s); i++ {
+		switch ch := s[i]; {
+		case ch == '\\' && i+1 < len(s):
+			i++
+			word, in = append(word, s[i]), true
+		case strings.IndexByte(" \t\n\v\f\r", ch) >= 0:
+			if in {
+				words, word, in = append(words, string(word)), nil, false
+			}
+		default:
+			word, in = append(word, ch), true
+		}
+	}
+	if in {
+		words = append(words, string(word))
+	}
+	return words
+}
+
+// replication reports whether the value of the parameter asks for replication.
+func replication(value string) bool {
+	v := strings.ToLower(value)
+	return v == "database" || v == "1" || v == "on" || v != "" && (strings.HasPrefix("true", v) || strings.HasPrefix("yes", v))
+}
+
+// addHost puts the client's address into its application_name.
+func (c *Client) addHost() {
+	t := c.w.p.tracked
+	i, _ := t.lookup("application_name")
+	app := "app"
+	if w := c.login.want; w != nil && w[i].known && w[i].text != "" {
+		app = w[i].text
+	}
+	c.wantParam("application_name", app+" - "+address(c.socket.Remote, c.socket))
+}
+
+// admit counts the client in, against the limits that concern it, and begins
+// to ask who it is.
+func (c *Client) admit(main *configs.Main) {
+	l, p := c.login, c.w.p
+	l.console = l.database == consoleDatabase
+	listed := l.console && slices.Contains(main.AdminUsers, l.user)
+	if p.Stopping() && !l.console {
+		c.disconnect(true, "pooler is shutting down")
+		return
+	}
+	if l.console {
+		if c.socket.Unix && l.user == consoleDatabase && c.socket.PeerUID == p.opts.UID {
+			c.log(Info, "pgbouncer access from unix socket")
+			l.admin = true
+			c.openConsole()
+			return
+		}
+	} else {
+		if int(p.clients.Load()) > main.MaxClientConn {
+			c.disconnect(true, "no more connections allowed (max_client_conn)")
+			return
+		}
+		if c.db = p.enter(l.database); c.db != nil {
+			set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
+			if n := set.MaxDBClientConnections; n > 0 && int(c.db.clients.Load()) > n {
+				c.disconnect(true, "client connections exceeded (max_db_client_connections)")
+				return
+			}
+		}
+	}
+	if l.negoti {
+		c.conn.Write(wire.AppendNegotiateProtocolVersion(c.w.scratch[:0], l.unknown))
+	}
+	secret, known := p.Snapshot().Auth.Lookup(l.user)
+	if known && !l.console {
+		c.user = p.user(l.user)
+		c.user.clients.Add(1)
+		if c.db != nil {
+			set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
+			if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
+				c.disconnect(true, "client connections exceeded (max_user_client_connections)")
+				return
+			}
+		}
+	}
+	if !known && main.AuthType != configs.AuthAny {
+		c.log(Info, "no such user: "+l.user)
+	}
+	switch main.AuthType {
+	case configs.AuthAny:
+		l.admin = listed
+		c.granted(main)
+	case configs.AuthTrust:
+		if !known {
+			c.disconnect(true, `"trust" authentication failed`)
+			return
+		}
+		l.admin = listed
+		c.granted(main)
+	case configs.AuthPlain:
+		c.exchange(auth.MethodPlain, main, auth.ParseSecret(secret), known)
+	case configs.AuthMD5:
+		c.exchange(auth.MethodMD5, main, auth.ParseSecret(secret), known)
+	case configs.AuthSCRAM:
+		c.exchange(auth.MethodSCRAM, main, auth.ParseSecret(secret), known)
+	default:
+		c.log(Error, "auth_type "+main.AuthType.String()+" can't be used in this version: login refused")
+		c.disconnect(true, "bouncer config error")
+	}
+}
+
+// exchange begins an exchange, as soon as what it needs is there.
+func (c *Client) exchange(m auth.Method, main *configs.Main, secret auth.Secret, known bool) {
+	p, l := c.w.p, c.login
+	if !auth.NeedsVerifier(m, secret) {
+		c.startExchange(auth.New(m, l.user, secret, !known, nil, p.opts.Random))
+		return
+	}
+	iterations := main.ScramIterations
+	if v, ok := p.verifiers.Lookup(l.user, secret, iterations); ok {
+		c.startExchange(auth.New(m, l.user, secret, !known, v, p.opts.Random))
+		return
+	}
+	var v *auth.Verifier
+	user := l.user
+	c.chore(func() { v = p.verifiers.Derive(user, secret, iterations) }, func() {
+		c.startExchange(auth.New(m, user, secret, !known, v, p.opts.Random))
+	})
+}
+
+func (c *Client) startExchange(e auth.Exchange) {
+	c.login.exchange = e
+	c.login.phase = phaseExchange
+	c.w.scratch = e.Start(c.w.scratch[:0])
+	c.conn.Write(c.w.scratch)
+}
+
+// chore runs work where it may take its time, and then on the loop, unless the
+// client is gone by then. Nothing is read meanwhile.
+func (c *Client) chore(work, then func()) {
+	c.login.phase = phaseWorking
+	c.conn.Pause()
+	c.w.p.opts.Chore(func() {
+		work()
+		c.w.loop.Post(func() {
+			if c.state != ClientLogin {
+				return
+			}
+			then()
+			if c.state == ClientClosed || c.state == ClientWaiting || c.login != nil && c.login.phase == phaseWorking {
+				return
+			}
+			c.conn.Resume()
+			if b := c.held; b != nil {
+				c.held = nil
+				c.take(b)
+				c.w.drop(b)
+			}
+		})
+	})
+}
+
+// maxAnswer bounds the messages of an exchange: a password has up to 64 KiB.
+const maxAnswer = 1<<16 + wire.HeaderLen
+
+// answer deals with the message at the begin of b, as firstPacket does.
+func (c *Client) answer(b []byte) int {
+	if b[0] == 0 {
+		c.disconnect(true, "client re-sent startup pkt")
+		return 0
+	}
+	typ, size, ok, err := wire.Peek(b, maxAnswer)
+	switch {
+	case err != nil:
+		c.disconnect(true, badHeader(b))
+		return 0
+	case !ok || size > len(b):
+		return 0
+	case typ == wire.Terminate:
+		c.disconnect(false, "client close request")
+		return 0
+	case typ != wire.Password:
+		c.disconnect(true, "bad packet")
+		return 0
+	}
+	c.step(b[wire.HeaderLen:size])
+	return size
+}
+
+// step takes the exchange one message further.
+func (c *Client) step(body []byte) {
+	e := c.login.exchange
+	out, verdict := e.Step(c.w.scratch[:0], body)
+	c.w.scratch = out
+	if len(out) > 0 {
+		c.conn.Write(out)
+	}
+	switch verdict {
+	case auth.More:
+	case auth.Busy:
+		c.chore(e.Work, func() {
+			c.login.phase = phaseExchange
+			c.step(nil)
+		})
+	case auth.Accepted:
+		main := &c.w.p.Snapshot().Main
+		if k := e.Result().Keys; k != nil {
+			c.w.p.rememberKeys(c.login.user, k)
+		}
+		c.login.exchange = nil
+		c.login.admin = c.login.console && slices.Contains(main.AdminUsers, c.login.user)
+		c.granted(main)
+	default:
+		c.disconnect(true, e.Reason())
+	}
+}
+
+// granted goes on with a client that is who it says: only now it is told
+// whether the database exists.
+func (c *Client) granted(main *configs.Main) {
+	l, p := c.login, c.w.p
+	l.phase = phaseGranted
+	if main.LogConnections {
+		c.log(Info, "login attempt: db="+l.database+" user="+l.user+" tls=no")
+	}
+	if l.console {
+		if !l.admin && main.AuthType != configs.AuthAny && !slices.Contains(main.StatsUsers, l.user) {
+			c.disconnect(true, "not allowed")
+			return
+		}
+		c.openConsole()
+		return
+	}
+	if c.db == nil || c.db.removed.Load() {
+		c.disconnect(true, "no such database: "+l.database)
+		return
+	}
+	if c.db.disabled.Load() {
+		c.disconnect(true, fmt.Sprintf("database %q is disabled", l.database))
+		return
+	}
+	forced := c.db.conf.Load().User
+	name := forced
+	if name == "" {
+		name = l.user
+	}
+	if main.AuthType == configs.AuthAny {
+		if forced == "" {
+			c.disconnect(true, "bouncer config error")
+			return
+		}
+		if c.user == nil {
+			c.user = p.user(forced)
+			c.user.clients.Add(1)
+		}
+	}
+	c.shard = c.w.shard(p.pool(c.db, name, 1))
+	if wel := c.shard.pool.welcomed(); wel != nil {
+		c.welcome(wel)
+		return
+	}
+	c.shard.logins++
+	c.shard.wait(c)
+	// A server that was logged in to on another loop meanwhile did not see us
+	// waiting: provide looks again.
+	c.shard.provide()
+}
+
+// welcomeWaiters welcomes those who waited for a server to say how.
+func (s *Shard) welcomeWaiters() {
+	wel := s.pool.welcomed()
+	if wel == nil {
+		return
+	}
+	s.waiting.each(func(c *Client) {
+		if c.login == nil {
+			return
+		}
+		s.logins--
+		c.welcome(wel)
+	})
+	s.publishWaiters()
+}
+
+// tellWelcome lets all loops welcome those who wait for it.
+func (p *Pooler) tellWelcome(q *Pool) {
+	for i := range q.lanes {
+		if s := q.lanes[i].shard.Load(); s != nil && q.lanes[i].oldest.Load() != 0 {
+			s.w.loop.Post(s.provide)
+		}
+	}
+}
+
+// welcome ends the login: the client learns what it needs to know of the
+// server, and may ask.
+func (c *Client) welcome(wel *welcome) {
+	l, p, w := c.login, c.w.p, c.w
+	t := p.tracked
+	c.vars = wel.vars
+	if l.want != nil {
+		if i := slices.IndexFunc(l.want, func(v value) bool { return v.known }); i >= 0 {
+			known := wel.vars.values(t)
+			for i, v := range l.want {
+				if v.known && !known[i].known {
+					c.disconnect(true, "unsupported startup parameter: "+t.names[i])
+					return
+				}
+			}
+			c.vars = makeVars(l.want).over(t, wel.vars)
+		}
+	}
+	b := wire.AppendAuthOk(w.scratch[:0])
+	b = append(b, wel.params...)
+	for i, v := range c.vars.values(t) {
+		if v.known {
+			b = wire.AppendParameterStatus(b, t.names[i], v.text)
+		}
+	}
+	main := &p.Snapshot().Main
+	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
+	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", c.shard.pool.settings.Load().PoolMode.String())
+	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(main.MaxPreparedStatements))
+	c.newKey()
+	b = wire.AppendBackendKeyData(b, c.key)
+	if m := main.LoginNotifyMessage; m != "" {
+		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
+	}
+	b = wire.AppendReadyForQuery(b, wire.TxIdle)
+	w.scratch = b
+	c.login = nil
+	c.shard.stats.ClientLogins++
+	c.conn.Write(b)
+	waited := c.state == ClientWaiting
+	c.move(ClientIdle)
+	if waited {
+		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
+	}
+}
+
+// newKey makes the key for cancel requests: random, positive as a process id.
+func (c *Client) newKey() {
+	if _, err := c.w.p.opts.Random.Read(c.key[:]); err != nil {
+		panic("no randomness: " + err.Error())
+	}
+	c.key[0] &= 0x7f
+}
+
+// readParams sorts what a server reported at login: messages for what is not
+// tracked, and the values of what is.
+func (p *Pooler) readParams(params []dial.Param) (untracked []byte, v vars) {
+	values := make([]value, len(p.tracked.names))
+	for _, s := range params {
+		if i, ok := p.tracked.lookup(s.Name); ok {
+			values[i] = value{s.Value, true}
+		} else {
+			untracked = wire.AppendParameterStatus(untracked, s.Name, s.Value)
+		}
+	}
+	return slices.Clip(untracked), makeVars(values)
+}

@@ -1,0 +1,256 @@
+package pool
+
+import (
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// maxMessage is the longest message that a server may send: what Postgres
+// itself can make.
+const maxMessage = 1<<30 + 8<<10
+
+// maxWhole is the longest message of a server that is put together before it
+// is looked at: a ParameterStatus, or an error that answers pgweir itself.
+const maxWhole = 64 << 10
+
+// Data implements wire.Handler: what a server says goes to its client, in one
+// piece as far as it goes, and the ledger says when it is over.
+func (v *Server) Data(b []byte) {
+	if v.part != nil {
+		b, v.part = v.shard.w.join(v.part, b), nil
+	}
+	start, i := 0, 0 // b[start:i] is to be sent
+	for i < len(b) {
+		if v.remain > 0 {
+			n := min(v.remain, len(b)-i)
+			v.remain -= n
+			i += n
+			if v.swallow {
+				start = i
+			}
+			continue
+		}
+		typ, size, ok, err := wire.Peek(b[i:], maxMessage)
+		if err != nil {
+			v.forward(b[start:i])
+			v.close("bad pkt header", false)
+			return
+		}
+		if !ok || size > len(b)-i && v.wantsWhole(typ, size) {
+			break
+		}
+		whole := b[i:min(i+size, len(b))]
+		swallow, ok := v.look(typ, whole)
+		if !ok {
+			v.forward(b[start:i])
+			v.unexpected(typ)
+			return
+		}
+		if swallow && start < i {
+			v.forward(b[start:i])
+		}
+		v.remain = size - len(whole)
+		v.swallow = swallow
+		i += len(whole)
+		if swallow {
+			start = i
+		}
+		if typ == wire.ReadyForQuery {
+			v.forward(b[start:i])
+			start = i
+			v.ready(swallow)
+			if v.state == ServerClosed {
+				return
+			}
+		}
+	}
+	v.forward(b[start:i])
+	if i < len(b) {
+		v.part = v.shard.w.hold(nil, b[i:])
+	}
+	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 {
+		c.throttled = false
+		c.proceed()
+	}
+	if v.leaving {
+		v.leaving = false
+		v.settle()
+	}
+}
+
+// wantsWhole reports whether look has to see a message of that type whole.
+func (v *Server) wantsWhole(typ byte, size int) bool {
+	switch typ {
+	case wire.ReadyForQuery, wire.ParameterStatus:
+		return size <= maxWhole
+	case wire.ErrorResponse:
+		return size <= maxWhole && (v.client == nil || v.job == jobSets)
+	}
+	return false
+}
+
+// look takes a message into account: what it means for the server, and whose
+// it is. msg is the whole of it if wantsWhole said so. ok is false for what
+// can't come from a server now.
+func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
+	c := v.client
+	switch typ {
+	case wire.ReadyForQuery:
+		if len(msg) != 6 || !wire.TxStatus(msg[5]).Valid() {
+			return false, false
+		}
+		v.status = wire.TxStatus(msg[5])
+		swallow, ok = v.ledger.ready()
+		return swallow || c == nil, ok
+	case wire.ParameterStatus:
+		if len(msg) > maxWhole || !v.setParameter(msg[wire.HeaderLen:]) {
+			return false, false
+		}
+		return c == nil || v.job == jobSets, true
+	case wire.NoticeResponse:
+		return c == nil || v.job == jobSets, true
+	case wire.NotificationResponse:
+		if c == nil {
+			v.log(Warning, "got packet 'A' from server when not linked")
+		}
+		return c == nil, true
+	case wire.ErrorResponse:
+		swallow, ok = v.ledger.answered(typ)
+		if c == nil || v.job == jobSets {
+			v.jobError = wire.ParseFields(msg[wire.HeaderLen:]).Message
+			if c == nil && v.job == jobNone {
+				v.log(Warning, "server said: "+v.jobError)
+			}
+			return true, ok && (c != nil || v.job != jobNone)
+		}
+		return swallow, ok
+	}
+	swallow, ok = v.ledger.answered(typ)
+	return swallow || c == nil, ok && (c != nil || v.job != jobNone)
+}
+
+// setParameter takes over a ParameterStatus. ok is false if it is none.
+func (v *Server) setParameter(body []byte) (ok bool) {
+	name, rest, ok := wire.CutString(body)
+	if !ok {
+		return false
+	}
+	value, _, ok := wire.CutString(rest)
+	if !ok {
+		return false
+	}
+	t := v.shard.w.p.tracked
+	if i, known := t.lookup(string(name)); known {
+		v.vars = v.vars.with(t, i, string(value))
+		if c := v.client; c != nil && v.job != jobSets {
+			c.vars = c.vars.with(t, i, string(value))
+		}
+	}
+	return true
+}
+
+// forward sends b to the client.
+func (v *Server) forward(b []byte) {
+	c := v.client
+	if len(b) == 0 || c == nil {
+		return
+	}
+	v.shard.stats.Sent += uint64(len(b))
+	c.conn.Write(b)
+	if c.conn.Queued() > v.shard.w.p.Snapshot().Main.ClientBuffer {
+		v.stalled = true
+		v.conn.Pause()
+	}
+}
+
+// unexpected ends v after a message that nobody asked for.
+func (v *Server) unexpected(typ byte) {
+	switch {
+	case v.state == ServerIdle || v.state == ServerUsed:
+		v.close("idle server got dirty", false)
+	case typ == wire.ParameterStatus:
+		v.close("broken ParameterStatus packet", false)
+	default:
+		v.log(Error, "message '"+string(rune(typ))+"' from the server answers nothing that was asked")
+		v.close("unknown pkt from server", false)
+	}
+}
+
+// ready does what follows from a ReadyForQuery. own says that it ended a query
+// of pgweir's own.
+func (v *Server) ready(own bool) {
+	if own {
+		v.jobDone()
+	}
+	c := v.client
+	if c == nil || v.state == ServerClosed {
+		return
+	}
+	if !own {
+		v.account(c)
+		if v.status != wire.TxIdle && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
+			v.close("transaction blocks not allowed in statement pooling mode", false)
+			return
+		}
+	}
+	if c.remain == 0 {
+		v.restDuringRead()
+	}
+}
+
+// account counts the query, and the transaction, that a ReadyForQuery ended.
+func (v *Server) account(c *Client) {
+	if v.ledger.n > 0 {
+		return // a pipeline counts once
+	}
+	now := v.shard.w.now()
+	s := &v.shard.stats
+	if c.busy {
+		c.busy = false
+		s.Queries++
+		s.QueryTime += now.Sub(c.queryStart)
+	}
+	if v.status == wire.TxIdle && c.inXact {
+		c.inXact = false
+		s.Xacts++
+		s.XactTime += now.Sub(c.xactStart)
+	}
+	v.since = now
+}
+
+// free reports whether v may be given to another client: the one place that
+// decides it.
+func (v *Server) free() bool {
+	c := v.client
+	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 &&
+		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
+}
+
+// restDuringRead is rest for a server whose input is being read: it goes to
+// the next client when that is through.
+func (v *Server) restDuringRead() {
+	if v.askProbe() || !v.free() {
+		return
+	}
+	v.unpair()
+	v.leaving = true
+}
+
+// rest releases v if it is free. It is called when the last thing that kept it
+// may be gone.
+func (v *Server) rest() {
+	if v.leaving || v.askProbe() || !v.free() {
+		return
+	}
+	v.unpair()
+	v.settle()
+}
+
+// askProbe sends the probe of a ledger in doubt, if it is time for it.
+func (v *Server) askProbe() bool {
+	if !v.ledger.uncertain() || v.ledger.skipping || v.job != jobNone || v.client.remain > 0 {
+		return false
+	}
+	v.run(jobProbe, "")
+	return true
+}

@@ -1,0 +1,487 @@
+package pool
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Server is a connection to Postgres, logged in. It belongs to its shard's
+// loop, and to one client at most.
+type Server struct {
+	links[Server]
+	conn   wire.Conn
+	shard  *Shard
+	client *Client // the other half of the pair, nil if none
+	ledger ledger
+
+	part    []byte // the begin of a message that must be seen whole, or of a header
+	remain  int    // bytes of the message that is passing through
+	swallow bool   // and it goes to nobody
+
+	state      ServerState
+	job        job
+	jobError   string // what the server said to the job, if it failed
+	status     wire.TxStatus
+	stalled    bool // not read, because the client does not take its replies
+	leaving    bool // released in the middle of a read: offered at its end
+	generation uint32
+	cancels    int // cancel requests on their way to it
+
+	vars      vars
+	id        uint64
+	key       []byte    // for cancel requests
+	host      string    // as dialled
+	connected wire.Time // when it was logged in
+	since     wire.Time // of the state it is in
+	socket    wire.Socket
+}
+
+func (v *Server) at() *links[Server] { return &v.links }
+
+// job is a query of pgweir's own that runs on a server.
+type job uint8
+
+const (
+	jobNone    job = iota
+	jobSets        // the client's parameters; the client waits
+	jobReset       // server_reset_query
+	jobCheck       // server_check_query
+	jobConnect     // connect_query
+	jobProbe       // which Syncs did a failed COPY swallow? see ledger.doubt
+)
+
+// list is where v stands, nil if in no list.
+func (v *Server) list() *list[Server, *Server] {
+	switch v.state {
+	case ServerIdle:
+		return &v.shard.idle
+	case ServerUsed:
+		return &v.shard.used
+	case ServerTested:
+		return &v.shard.tested
+	case ServerActive:
+		return &v.shard.busy
+	case ServerBeingCanceled:
+		return &v.shard.canceled
+	}
+	return nil
+}
+
+// move is the only place where a server changes its state, and its list with
+// it.
+func (v *Server) move(to ServerState) {
+	if serverExits[v.state]&(1<<to) == 0 {
+		panic(fmt.Sprintf("BUG: server %d: %v -> %v", v.id, v.state, to))
+	}
+	if l := v.list(); l != nil {
+		l.remove(v)
+	}
+	v.state = to
+	switch l := v.list(); {
+	case l == nil:
+	case to == ServerIdle && !v.shard.w.p.Snapshot().Main.ServerRoundRobin && !v.obsolete():
+		l.pushFront(v)
+	default:
+		l.pushBack(v)
+	}
+}
+
+// obsolete reports whether v may finish what it does and nothing more:
+// PgBouncer's close_needed.
+func (v *Server) obsolete() bool { return v.generation != v.shard.pool.db.generation.Load() }
+
+// opening is a server that is being connected and logged in. It holds a slot.
+type opening struct {
+	links[opening]
+	shard      *Shard
+	generation uint32
+	since      wire.Time
+	id         uint64
+}
+
+func (o *opening) at() *links[opening] { return &o.links }
+
+// connect opens one more server, for which the caller took a slot.
+func (s *Shard) connect() {
+	p, q := s.w.p, s.pool
+	o := &opening{shard: s, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
+	s.opening.pushBack(o)
+	r := p.order(q)
+	p.opts.Dialer.Connect(r, func(session *dial.Session, err error) {
+		if !s.w.loop.Post(func() { s.connected(o, session, err) }) && session != nil {
+			session.Close()
+		}
+	})
+}
+
+// order says how to log in to a server of q.
+func (p *Pooler) order(q *Pool) dial.Request {
+	conf := q.db.conf.Load()
+	main := p.Snapshot().Main
+	r := dial.Request{
+		Hosts:     conf.Hosts,
+		Port:      conf.Port,
+		StartHost: int(q.host.Load()),
+		User:      q.user.Name,
+		Verifiers: p.verifiers,
+		Random:    p.opts.Random,
+		Options: dial.Options{
+			Keepalive:   main.TCPKeepalive,
+			Idle:        time.Duration(main.TCPKeepIdle) * time.Second,
+			Interval:    time.Duration(main.TCPKeepIntvl) * time.Second,
+			Count:       main.TCPKeepCnt,
+			UserTimeout: time.Duration(main.TCPUserTimeout) * time.Millisecond,
+			Buffer:      main.TCPSocketBuffer,
+		},
+		ConnectTimeout: main.ServerConnectTimeout,
+	}
+	if len(r.Hosts) == 0 {
+		r.Hosts = []string{main.UnixSocketDir}
+	}
+	if len(r.Hosts) > 1 && conf.LoadBalanceHosts == configs.HostsRoundRobin {
+		q.host.Add(1)
+	}
+	r.Params = append(r.Params, [2]string{"database", conf.DBName})
+	for _, param := range [][2]string{
+		{"client_encoding", conf.ClientEncoding}, {"datestyle", conf.DateStyle},
+		{"timezone", conf.TimeZone}, {"application_name", conf.ApplicationName},
+	} {
+		if param[1] != "" {
+			r.Params = append(r.Params, param)
+		}
+	}
+	r.Params = append(r.Params, [2]string{"user", q.user.Name})
+	r.Secret, r.Keys = p.serverSecret(q)
+	return r
+}
+
+// connected takes in what became of an opening.
+func (s *Shard) connected(o *opening, session *dial.Session, err error) {
+	s.opening.remove(o)
+	p, q := s.w.p, s.pool
+	if err != nil {
+		p.loggedIn(q)
+		p.free(q)
+		s.failed(o, err)
+		return
+	}
+	v := &Server{
+		shard: s, id: o.id, generation: o.generation, key: session.Key, host: session.Host,
+		connected: s.w.now(), status: wire.TxIdle, socket: session.Socket,
+	}
+	untracked, vars := p.readParams(session.Params)
+	v.vars = vars
+	v.socket.Early = nil
+	p.loggedIn(q)
+	if !v.attach(session.Socket) {
+		s.provide()
+		return
+	}
+	q.connected.Add(1)
+	q.failure.Store(nil)
+	if p.Snapshot().Main.LogConnections {
+		v.log(Info, "new connection to server (from "+address(v.socket.Local, v.socket)+")")
+	}
+	if v.obsolete() {
+		v.close("connect string changed", true)
+		s.provide()
+		return
+	}
+	if q.welcomed() == nil {
+		q.welcome.Store(&welcome{v.generation, untracked, vars})
+		p.tellWelcome(q)
+	}
+	if query := q.db.conf.Load().ConnectQuery; query != "" {
+		v.run(jobConnect, query)
+		return
+	}
+	s.w.offer(v)
+}
+
+// attach puts v's socket on v's loop. It reports whether that worked; if not, v
+// is closed.
+func (v *Server) attach(socket wire.Socket) bool {
+	conn, err := v.shard.w.loop.Attach(socket, v)
+	if err != nil {
+		v.state = ServerClosed
+		v.shard.w.p.free(v.shard.pool)
+		v.shard.w.p.log.Log(Error, v.prefix(), "cannot take in a server connection: "+err.Error())
+		return false
+	}
+	v.conn = conn
+	return true
+}
+
+// lost gives up a server whose new loop has stopped.
+func (v *Server) lost(socket wire.Socket) {
+	v.state = ServerClosed
+	dial.CloseSocket(socket)
+	v.shard.w.p.free(v.shard.pool)
+}
+
+// failed notes that a server could not be opened, and tells those who must not
+// wait any longer.
+func (s *Shard) failed(o *opening, err error) {
+	p, q := s.w.p, s.pool
+	f := &failure{at: s.w.now(), count: 1, reason: err.Error()}
+	if last := q.failure.Load(); last != nil {
+		f.count = last.count + 1
+	}
+	f.until = f.at.Add(s.backoff(f.count))
+	conf := q.db.conf.Load()
+	if conf.LoadBalanceHosts == configs.HostsDisable && len(conf.Hosts) > 1 {
+		q.host.Add(1)
+	}
+	login := dial.AsLoginError(err)
+	if login != nil {
+		f.reason = login.Reason
+		f.login = login.Answered()
+	}
+	q.failure.Store(f)
+	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
+	p.log.Log(Warning, prefix, err.Error())
+	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
+	if f.login && q.connected.Load() == 0 && !login.StartingUp() {
+		p.each(func(w *Worker) {
+			if s := w.shards[q.key()]; s != nil {
+				s.refuseWaiters(login)
+			}
+		})
+	}
+}
+
+// refuseWaiters tells everybody who waits for a server of a pool whose server
+// refuses the login.
+func (s *Shard) refuseWaiters(login *dial.LoginError) {
+	for s.waiting.n > 0 {
+		s.waiting.head.fail(login.Fields())
+	}
+}
+
+// backoff is how long not to try again after the n-th failure in a row: from a
+// quarter of a second doubling up to server_login_retry, a fifth more or less.
+func (s *Shard) backoff(n int) time.Duration {
+	longest := s.w.p.Snapshot().Main.ServerLoginRetry
+	d := min(longest, 250*time.Millisecond<<min(n-1, 16))
+	return time.Duration(float64(d) * (0.8 + 0.4*s.w.rng.Float64()))
+}
+
+// run sends a query of pgweir's own.
+func (v *Server) run(j job, query string) {
+	v.job, v.jobError = j, ""
+	switch j {
+	case jobSets, jobProbe:
+	default:
+		v.since = v.shard.w.now()
+		v.move(ServerTested)
+		v.shard.publishIdle()
+	}
+	e := owedQuery | owedSwallow
+	if j == jobProbe {
+		e |= owedProbe
+	}
+	v.ledger.push(e)
+	w := v.shard.w
+	w.scratch = wire.AppendQuery(w.scratch[:0], query)
+	v.conn.Write(w.scratch)
+}
+
+// check sends the check query, if there is one.
+func (v *Server) check() {
+	query := v.shard.w.p.Snapshot().Main.ServerCheckQuery
+	if query == configs.NoCheckQuery {
+		query = ";"
+	}
+	v.run(jobCheck, query)
+}
+
+// jobDone ends the job of v, whose ReadyForQuery has come.
+func (v *Server) jobDone() {
+	j := v.job
+	v.job = jobNone
+	w, s := v.shard.w, v.shard
+	switch j {
+	case jobSets:
+		c := v.client
+		if v.jobError != "" || v.status != wire.TxIdle {
+			w.p.log.Log(Warning, v.prefix(), "varcache_apply failed: "+v.jobError)
+			v.close("invalid server parameter", true)
+			return
+		}
+		c.vars = c.vars.adopt(w.p.tracked, v.vars)
+		c.proceed()
+	case jobReset, jobCheck:
+		if v.jobError != "" || v.status != wire.TxIdle {
+			reason := "test query failed"
+			if j == jobReset {
+				reason = "reset query failed"
+			}
+			v.close(reason, true)
+			s.provide()
+			return
+		}
+		if j == jobReset {
+			v.afterReset()
+			return
+		}
+		w.offer(v)
+	case jobConnect:
+		if v.jobError != "" {
+			w.p.log.Log(Warning, v.prefix(), "exec_on_connect query failed: "+v.jobError)
+		}
+		if v.status != wire.TxIdle {
+			v.close("exec_on_connect query failed", true)
+			s.provide()
+			return
+		}
+		w.offer(v)
+	}
+}
+
+// unpair ends the pair of v and its client, which is over for the client and
+// clear for the server. settle follows.
+func (v *Server) unpair() {
+	c := v.client
+	c.server, v.client = nil, nil
+	if v.stalled {
+		v.stalled = false
+		v.conn.Resume()
+	}
+	c.move(ClientIdle)
+	c.unstall()
+}
+
+// settle sends a server that nobody uses where it belongs: closed, checked,
+// reset, or to the next client. §4.4 of the compatibility notes has the order.
+func (v *Server) settle() {
+	s := v.shard
+	switch {
+	case v.overAge():
+		s.pool.lifeClose.Store(int64(s.w.now()))
+		v.close("server lifetime over", true)
+		s.provide()
+	case v.obsolete():
+		v.close("close_needed", true)
+		s.provide()
+	case v.cancels > 0:
+		if v.state != ServerBeingCanceled {
+			v.move(ServerBeingCanceled)
+		}
+	default:
+		main := s.w.p.Snapshot().Main
+		if v.state != ServerFresh && main.ServerResetQuery != "" && (s.pool.session() || main.ServerResetQueryAlways) {
+			v.run(jobReset, main.ServerResetQuery)
+			return
+		}
+		v.afterReset()
+	}
+}
+
+// afterReset is the rest of settle.
+func (v *Server) afterReset() {
+	s := v.shard
+	main := s.w.p.Snapshot().Main
+	if main.ServerCheckDelay == 0 && main.ServerCheckQuery != "" && v.state != ServerFresh {
+		if s.waiting.n > 0 {
+			v.check()
+			return
+		}
+		if v.state != ServerTested {
+			v.since = s.w.now()
+			v.move(ServerUsed)
+			s.publishIdle()
+			return
+		}
+	}
+	s.w.offer(v)
+}
+
+// overAge reports whether v is older than server_lifetime, and no other server
+// of its pool was closed for that so lately that they would all go at once.
+func (v *Server) overAge() bool {
+	set := v.shard.pool.settings.Load()
+	now := v.shard.w.now()
+	if now.Sub(v.connected) < set.ServerLifetime {
+		return false
+	}
+	gap := set.ServerLifetime
+	if set.PoolSize > 0 {
+		gap /= time.Duration(set.PoolSize)
+	}
+	last := wire.Time(v.shard.pool.lifeClose.Load())
+	return last == 0 || now.Sub(last) >= gap
+}
+
+// close ends v, for reason. A client that is paired with it is closed too.
+// polite says that the server is listening and may be told.
+func (v *Server) close(reason string, polite bool) {
+	if v.state == ServerClosed {
+		return
+	}
+	s := v.shard
+	if s.w.p.Snapshot().Main.LogDisconnections {
+		v.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(s.w.now().Sub(v.connected)/time.Second)))
+	}
+	c := v.client
+	v.client = nil
+	v.move(ServerClosed)
+	v.shard.w.drop(v.part)
+	v.part = nil
+	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
+		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
+		v.conn.Close()
+	} else {
+		v.conn.Abort()
+	}
+	s.gone(v)
+	if c != nil {
+		c.server = nil
+		c.disconnect(true, reason)
+	}
+}
+
+// gone gives up what a closed server held.
+func (s *Shard) gone(*Server) {
+	s.publishIdle()
+	s.pool.connected.Add(-1)
+	s.w.p.free(s.pool)
+}
+
+// Drained implements wire.Handler.
+func (v *Server) Drained() {
+	if c := v.client; c != nil {
+		c.unstall()
+	}
+	if v.client != nil {
+		v.rest()
+	}
+}
+
+// Closed implements wire.Handler.
+func (v *Server) Closed(err error) {
+	if v.state == ServerClosed {
+		return
+	}
+	s, waiting := v.shard, v.shard.waiting.n > 0
+	reason := "server conn crashed?"
+	if err != nil && err != io.EOF && v.client == nil {
+		reason = "server conn crashed?: " + err.Error()
+	}
+	v.close(reason, false)
+	if waiting {
+		s.provide()
+	}
+}
+
+// prefix names v in log lines.
+func (v *Server) prefix() string {
+	return fmt.Sprintf("S-%#x: %s@%s", v.id, v.shard.pool.name(), address(v.socket.Remote, v.socket))
+}
+
+func (v *Server) log(level Level, text string) { v.shard.w.p.log.Log(level, v.prefix(), text) }

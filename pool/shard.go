@@ -1,0 +1,379 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Shard is the part of a pool that stands on one loop. A client is served by
+// the servers of its own Shard; one that another loop has idle comes over
+// whole.
+type Shard struct {
+	pool *Pool
+	w    *Worker
+	lane *lane
+
+	idleClients list[Client, *Client] // ClientIdle, longest idle first
+	active      list[Client, *Client] // ClientActive
+	waiting     list[Client, *Client] // ClientWaiting, oldest first
+	logins      int                   // of waiting: those who wait for a welcome
+
+	idle     list[Server, *Server] // ServerIdle, next to use first
+	used     list[Server, *Server] // ServerUsed, longest unused first
+	tested   list[Server, *Server] // ServerTested
+	busy     list[Server, *Server] // ServerActive
+	canceled list[Server, *Server] // ServerBeingCanceled
+
+	opening list[opening, *opening] // servers being opened for this loop
+
+	held  hold // why the waiters of this shard wait
+	asked bool // another loop was asked for an idle server, and has not answered
+
+	cancelling  int            // cancel requests being sent to servers
+	cancelQueue []queuedCancel // those that wait for their turn
+
+	stats Counters
+}
+
+// slack is by how much a waiter elsewhere must be older than one's own before
+// a server goes over to it. A server that changes loops costs system calls and
+// a wake-up; with waiters everywhere the loops would do nothing else.
+const slack = time.Millisecond
+
+// acquire gives c a server, or lets it wait for one. It reports whether c may
+// send its request on now; if not, c is told by (*Client).proceed.
+func (s *Shard) acquire(c *Client) bool {
+	if s.waiting.n == 0 && !s.paused() {
+		if v := s.takeIdle(); v != nil {
+			return s.pair(c, v)
+		}
+	}
+	if f := s.pool.failure.Load(); f != nil && f.login && s.pool.connected.Load() == 0 {
+		c.disconnect(true, "server login has been failing, cached error: "+f.reason[:min(len(f.reason), 99)]+" (server_login_retry)")
+		if s.opening.n == 0 && s.w.p.reserve(s.pool, ask{now: s.w.now()}) == holdNone {
+			s.connect()
+		}
+		return false
+	}
+	s.wait(c)
+	s.provide()
+	return false
+}
+
+// wait puts c at the end of the queue.
+func (s *Shard) wait(c *Client) {
+	c.waitSince = s.w.now()
+	c.notified = false
+	c.move(ClientWaiting)
+	c.conn.Pause()
+	s.publishWaiters()
+}
+
+// leave is called after a client left the queue without having been served.
+func (s *Shard) leave() {
+	s.publishWaiters()
+	if s.waiting.n == 0 {
+		s.setHeld(holdNone)
+	}
+}
+
+func (s *Shard) publishWaiters() {
+	since := int64(0)
+	if c := s.waiting.head; c != nil {
+		since = int64(c.waitSince)
+	}
+	if s.lane.oldest.Load() != since {
+		s.lane.oldest.Store(since)
+	}
+}
+
+// publishIdle tells the other loops what s has to spare.
+func (s *Shard) publishIdle() {
+	if n := int32(s.idle.n); s.lane.idle.Load() != n {
+		s.lane.idle.Store(n)
+	}
+	spare := int64(0)
+	if v := s.longestUnused(); v != nil {
+		spare = int64(v.since)
+	}
+	if s.lane.spare.Load() != spare {
+		s.lane.spare.Store(spare)
+	}
+}
+
+// longestUnused is the server to give up first, nil if none is unused. Those
+// to be checked are only given up while nobody waits for them.
+func (s *Shard) longestUnused() *Server {
+	if v := s.used.head; v != nil && s.waiting.n == 0 {
+		return v
+	}
+	v := s.idle.tail
+	if v != nil && s.idle.head.since < v.since {
+		v = s.idle.head // server_round_robin puts the longest unused first
+	}
+	return v
+}
+
+func (s *Shard) paused() bool { return s.w.p.paused.Load() || s.pool.db.paused.Load() }
+
+// takeIdle is the next idle server that may be used, still in its list; nil if
+// there is none. Those that may not be used any more are closed on the way.
+func (s *Shard) takeIdle() *Server {
+	for {
+		v := s.idle.head
+		switch {
+		case v == nil:
+			return nil
+		case v.obsolete():
+			v.close("obsolete connection", true)
+		default:
+			return v
+		}
+	}
+}
+
+// pair makes a pair of c and v, which is idle or fresh. It reports whether c
+// may go on at once: if its parameters are not those of v, v is told first.
+func (s *Shard) pair(c *Client, v *Server) bool {
+	now := s.w.now()
+	if c.state == ClientWaiting {
+		s.stats.WaitTime += now.Sub(c.waitSince)
+	}
+	c.move(ClientActive)
+	v.move(ServerActive)
+	c.server, v.client = v, c
+	v.since = now
+	s.stats.ServerAssignments++
+	s.publishIdle()
+	s.publishWaiters()
+	if c.vars == v.vars {
+		return true
+	}
+	sets := appendSets(s.w.scratch[:0], s.w.p.tracked, v.vars, c.vars)
+	s.w.scratch = sets
+	if len(sets) == 0 {
+		return true
+	}
+	v.run(jobSets, string(sets))
+	c.conn.Pause()
+	return false
+}
+
+// take gives v, which is free and in no list of free ones yet, to the oldest
+// waiter of the pool, or keeps it idle.
+func (s *Shard) take(v *Server) {
+	p := s.pool
+	if s.paused() {
+		v.close("pause mode", true)
+		return
+	}
+	since, at := p.oldestElsewhere(s.w.index)
+	own := s.waiting.head
+	if since != 0 && (own == nil || since.Add(slack) < own.waitSince) && s.migrate(v, at) {
+		return
+	}
+	if own != nil && s.logins > 0 {
+		s.welcomeWaiters()
+	}
+	if c := s.waiting.head; c != nil {
+		if s.pair(c, v) {
+			c.proceed()
+		}
+		return
+	}
+	s.keep(v)
+	// Whoever began to wait elsewhere before our idle server could be seen
+	// there can be seen from here now.
+	if since, at := p.oldestElsewhere(s.w.index); since != 0 && v.state == ServerIdle {
+		s.migrate(v, at)
+		return
+	}
+	if s.w.p.wantSpare.Load() > 0 {
+		s.w.p.wakeStarved()
+	}
+}
+
+// keep puts v among the idle ones.
+func (s *Shard) keep(v *Server) {
+	v.since = s.w.now()
+	v.move(ServerIdle)
+	s.publishIdle()
+}
+
+// migrate hands v over to loop at. It reports false, and does nothing, while v
+// can't leave its socket's loop.
+func (s *Shard) migrate(v *Server, at int) bool {
+	to := s.pool.lanes[at].shard.Load()
+	if to == nil || v.cancels > 0 {
+		return false
+	}
+	socket, ok := v.conn.Detach()
+	if !ok {
+		return false
+	}
+	v.move(ServerFresh)
+	s.publishIdle()
+	v.shard = to
+	if !to.w.loop.Post(func() { to.arrive(v, socket) }) {
+		v.lost(socket)
+	}
+	return true
+}
+
+// arrive takes in a server that comes from another loop.
+func (s *Shard) arrive(v *Server, socket wire.Socket) {
+	s.asked = false
+	if !v.attach(socket) {
+		s.provide()
+		return
+	}
+	v.settle()
+}
+
+// lend is asked by another loop for an idle server. What there is goes to the
+// loop whose waiter is the oldest; the one that asked hears if it got nothing.
+func (s *Shard) lend(to *Shard) {
+	if s.waiting.n == 0 && !s.paused() {
+		if v := s.takeIdle(); v != nil && s.migrate(v, to.w.index) {
+			return
+		}
+	}
+	to.w.loop.Post(func() {
+		to.asked = false
+		to.provide()
+	})
+}
+
+// provide does what can be done for the waiters of s: an idle server here, one
+// from another loop, a check of one that was unused for long, or a new one. It
+// is called whenever a waiter comes or something changes that may help one.
+func (s *Shard) provide() {
+	if s.logins > 0 {
+		s.welcomeWaiters()
+	}
+	if s.paused() {
+		if s.waiting.n > 0 {
+			s.setHeld(holdPause)
+		}
+		return
+	}
+	for s.waiting.n > 0 {
+		v := s.takeIdle()
+		if v == nil {
+			break
+		}
+		c := s.waiting.head
+		if s.pair(c, v) {
+			c.proceed()
+		}
+	}
+	if s.waiting.n == 0 {
+		s.setHeld(holdNone)
+		return
+	}
+	if s.asked {
+		return
+	}
+	if at := s.pool.idleElsewhere(s.w.index); at >= 0 {
+		if from := s.pool.lanes[at].shard.Load(); from != nil && from.w.loop.Post(func() { from.lend(s) }) {
+			s.asked = true
+			return
+		}
+	}
+	for s.used.n > 0 && s.tested.n < s.waiting.n {
+		s.used.head.check()
+	}
+	s.open()
+}
+
+// open opens as many servers as there are waiters without one, as far as the
+// limits allow, and notes which one does not.
+func (s *Shard) open() {
+	for s.opening.n+s.tested.n < s.waiting.n {
+		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.waitSince}); h != holdNone {
+			s.setHeld(h)
+			return
+		}
+		s.connect()
+	}
+	s.setHeld(holdNone)
+}
+
+// reserve takes a slot for a waiter, and has an idle server of another pool
+// closed for it if that is what stands in the way.
+func (s *Shard) reserve(a ask) hold {
+	h := s.w.p.reserve(s.pool, a)
+	for {
+		if !h.lifted() {
+			return h
+		}
+		if s.held != h {
+			// Whoever frees a slot from here on sees that s wants one; what
+			// was freed until now, the next look finds.
+			s.setHeld(h)
+			h = s.w.p.reserve(s.pool, a)
+			continue
+		}
+		if !h.evicts() {
+			return h
+		}
+		l := s.w.p.victim(s.pool, h)
+		if l == nil {
+			return h
+		}
+		from := l.shard.Load()
+		if from.w != s.w {
+			from.w.loop.Post(func() { from.evict(h) })
+			return h
+		}
+		if !from.evict(h) {
+			return h
+		}
+		h = s.w.p.reserve(s.pool, a)
+	}
+}
+
+// evict closes the server that was unused for longest, for a waiter of another
+// pool that shares the limit h. It reports whether there was one.
+func (s *Shard) evict(h hold) bool {
+	v := s.longestUnused()
+	if v == nil {
+		return false
+	}
+	v.close("evicted for "+h.String(), true)
+	return true
+}
+
+// setHeld notes what keeps the waiters of s.
+func (s *Shard) setHeld(h hold) {
+	was := s.held
+	s.held = h
+	if was.lifted() != h.lifted() {
+		n := int32(1)
+		if was.lifted() {
+			n = -1
+			s.w.hungry = slices.DeleteFunc(s.w.hungry, func(o *Shard) bool { return o == s })
+		} else {
+			s.w.hungry = append(s.w.hungry, s)
+		}
+		s.w.starving.Add(n)
+		s.w.p.wantSlot.Add(n)
+	}
+	if was.evicts() != h.evicts() {
+		n := int32(1)
+		if was.evicts() {
+			n = -1
+		}
+		s.w.p.wantSpare.Add(n)
+	}
+}
+
+// feedStarved lets the shards of w that wait for a slot try again.
+func (w *Worker) feedStarved() {
+	w.waking.Store(false)
+	for _, s := range slices.Clone(w.hungry) {
+		s.provide()
+	}
+}

@@ -1,0 +1,144 @@
+package pool
+
+import (
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// hold is what keeps a waiter waiting: why no server is opened for it.
+type hold uint8
+
+const (
+	holdNone     hold = iota // a server is free, or being opened
+	holdLogins               // as many servers are being opened as may be at once
+	holdBackoff              // the last attempt failed; the next one comes
+	holdPool                 // pool_size
+	holdReserve              // pool_size; the reserve opens after reserve_pool_timeout
+	holdDatabase             // max_db_connections
+	holdUser                 // max_user_connections
+	holdPause                // PAUSE
+)
+
+func (h hold) String() string {
+	return [...]string{
+		"", "server login", "server_login_retry", "pool_size", "reserve_pool_timeout", "max_db_connections",
+		"max_user_connections", "paused",
+	}[h]
+}
+
+// lifted reports whether a slot that is freed may lift h.
+func (h hold) lifted() bool { return h == holdLogins || h >= holdPool && h <= holdUser }
+
+// evicts reports whether closing an idle server of another pool may lift h.
+func (h hold) evicts() bool { return h == holdDatabase || h == holdUser }
+
+// ask says for what a slot is wanted.
+type ask struct {
+	now    wire.Time
+	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
+	fill   int       // if not 0: only up to so many servers
+}
+
+// reserve takes a slot for one more server of q: the only place where the
+// number of servers goes up. holdNone means that the slot is the caller's,
+// who must open a server or give the slot back with free.
+func (p *Pooler) reserve(q *Pool, a ask) hold {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	set := q.settings.Load()
+	if f := q.failure.Load(); f != nil && a.now < f.until {
+		return holdBackoff
+	}
+	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
+		return holdLogins
+	}
+	if a.fill > 0 && q.open >= a.fill {
+		return holdPool
+	}
+	if set.PoolSize > 0 && q.open >= set.PoolSize {
+		patience := p.Snapshot().Main.ReservePoolTimeout
+		switch {
+		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
+			return holdPool
+		case a.now.Sub(a.oldest) < patience:
+			return holdReserve
+		}
+		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
+	}
+	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
+		return holdDatabase
+	}
+	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
+		return holdUser
+	}
+	q.open++
+	q.logins++
+	q.db.open++
+	q.user.open++
+	q.db.idleSince = 0
+	return holdNone
+}
+
+// loggedIn tells that a server that held a slot of q is no longer being
+// opened: it is open, or free follows.
+func (p *Pooler) loggedIn(q *Pool) {
+	p.mu.Lock()
+	q.logins--
+	p.mu.Unlock()
+	p.wakeStarved()
+}
+
+// free gives back the slot of a server of q, which is closed, and wakes
+// whoever waits for one.
+func (p *Pooler) free(q *Pool) {
+	p.mu.Lock()
+	q.open--
+	q.db.open--
+	q.user.open--
+	close(p.changed)
+	p.changed = make(chan struct{})
+	p.mu.Unlock()
+	p.wakeStarved()
+}
+
+// wakeStarved lets every shard whose waiters wait for a slot try again. It is
+// called where a slot was freed, and where a server became idle that may be
+// evicted for them.
+func (p *Pooler) wakeStarved() {
+	if p.wantSlot.Load() == 0 {
+		return
+	}
+	for _, w := range p.workers {
+		if w.starving.Load() > 0 && w.waking.CompareAndSwap(false, true) {
+			w.loop.Post(w.feedStarved)
+		}
+	}
+}
+
+// victim is the lane of the server that has been idle for longest among those
+// that share the limit h with q, nil if none is idle.
+func (p *Pooler) victim(q *Pool, h hold) *lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	among := q.db.pools
+	if h == holdUser {
+		among = q.user.pools
+	}
+	var found *lane
+	var oldest int64
+	for _, other := range among {
+		for i := range other.lanes {
+			l := &other.lanes[i]
+			if t := l.spare.Load(); t != 0 && (found == nil || t < oldest) {
+				found, oldest = l, t
+			}
+		}
+	}
+	return found
+}
+
+// name is the pool's name for people.
+func (p *Pool) name() string { return p.db.Name + "/" + p.user.Name }
+
+// session reports whether the pool's servers stay with their clients.
+func (p *Pool) session() bool { return p.settings.Load().PoolMode == configs.PoolSession }

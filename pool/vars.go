@@ -1,0 +1,192 @@
+package pool
+
+import (
+	"strings"
+	"unique"
+)
+
+// tracked is the list of parameters whose values follow a client from server
+// to server, in the order in which a vars holds them. It is made once, at
+// start.
+type tracked struct {
+	names []string       // as Postgres spells them
+	index map[string]int // lower case -> place in names
+}
+
+// newTracked makes the list from names, each in the spelling of Postgres.
+func newTracked(names []string) *tracked {
+	t := &tracked{names: names, index: make(map[string]int, len(names))}
+	for i, name := range names {
+		t.index[strings.ToLower(name)] = i
+	}
+	return t
+}
+
+// lookup finds a name in any case.
+func (t *tracked) lookup(name string) (i int, ok bool) {
+	i, ok = t.index[name]
+	if !ok {
+		i, ok = t.index[strings.ToLower(name)]
+	}
+	return i, ok
+}
+
+// vars are the values of the tracked parameters as one session has them, each
+// known or unknown. Equal vars are equal values: comparing two costs one
+// comparison of pointers, and ten thousand clients of one application share
+// one copy. The zero vars knows nothing.
+type vars struct{ h unique.Handle[string] }
+
+// A handle's string holds, for each parameter in order, either "-" (unknown)
+// or "=" and the value, followed by NUL.
+
+func makeVars(values []value) vars {
+	n := 0
+	for _, v := range values {
+		n += len(v.text) + 2
+	}
+	b := make([]byte, 0, n)
+	for _, v := range values {
+		if v.known {
+			b = append(append(b, '='), v.text...)
+		} else {
+			b = append(b, '-')
+		}
+		b = append(b, 0)
+	}
+	return vars{unique.Make(string(b))}
+}
+
+// value is one parameter's value, if it is known.
+type value struct {
+	text  string
+	known bool
+}
+
+// values takes v apart, one for each name of t. The strings stay valid.
+func (v vars) values(t *tracked) []value {
+	out := make([]value, len(t.names))
+	if v == (vars{}) {
+		return out
+	}
+	s := v.h.Value()
+	for i := range out {
+		end := strings.IndexByte(s, 0)
+		if end < 0 {
+			break
+		}
+		out[i] = value{text: s[1:end], known: s[0] == '='}
+		s = s[end+1:]
+	}
+	return out
+}
+
+// get is the value of the i-th parameter.
+func (v vars) get(t *tracked, i int) value { return v.values(t)[i] }
+
+// with is v with the i-th parameter set.
+func (v vars) with(t *tracked, i int, text string) vars {
+	all := v.values(t)
+	all[i] = value{text, true}
+	return makeVars(all)
+}
+
+// over is v where v knows a value, and base elsewhere.
+func (v vars) over(t *tracked, base vars) vars {
+	if v == (vars{}) {
+		return base
+	}
+	all, below := v.values(t), base.values(t)
+	for i := range all {
+		if !all[i].known {
+			all[i] = below[i]
+		}
+	}
+	return makeVars(all)
+}
+
+// adopt is v with each value that differs from canon only in spelling, or that
+// canon was just asked to take over, replaced by canon's: what a server made
+// of the values it was given ("ISO" becomes "ISO, MDY").
+func (v vars) adopt(t *tracked, canon vars) vars {
+	all, spelled := v.values(t), canon.values(t)
+	for i := range all {
+		if all[i].known && spelled[i].known {
+			all[i] = spelled[i]
+		}
+	}
+	return makeVars(all)
+}
+
+// appendSets appends the statements that make a session with the values of
+// have one with the values of want: nothing if there is no difference. What
+// have does not know was never reported by the server and is not set. Values
+// that differ only in case are the same.
+func appendSets(dst []byte, t *tracked, have, want vars) []byte {
+	if have == want {
+		return dst
+	}
+	h, w := have.values(t), want.values(t)
+	for i, name := range t.names {
+		if !h[i].known || !w[i].known || strings.EqualFold(h[i].text, w[i].text) {
+			continue
+		}
+		dst = append(append(append(dst, "SET "...), name...), '=')
+		if name == "search_path" {
+			dst = appendSearchPath(dst, w[i].text)
+		} else {
+			dst = appendLiteral(dst, w[i].text)
+		}
+		dst = append(dst, ';')
+	}
+	return dst
+}
+
+// appendSearchPath appends a search_path as a server reports it: a list of
+// identifiers, quoted where they must be, which is also how SET wants it. An
+// empty one is reported as "" and means no schema at all.
+func appendSearchPath(dst []byte, s string) []byte {
+	if s == `""` || s == "" {
+		return append(dst, "''"...)
+	}
+	if !plainSearchPath(s) {
+		// Not a list of identifiers: a client's own words in a startup packet.
+		// As one literal it can't be anything but a value.
+		return appendLiteral(dst, s)
+	}
+	return append(dst, s...)
+}
+
+// plainSearchPath reports whether s is a list of identifiers and nothing else,
+// so that it may stand in a statement as it is.
+func plainSearchPath(s string) bool {
+	quoted := false
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case quoted, c == ',', c == ' ', c == '_', c == '$' && i > 0, c >= 0x80,
+			'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		default:
+			return false
+		}
+	}
+	return !quoted
+}
+
+// appendLiteral appends s as an SQL literal that reads the same whatever
+// standard_conforming_strings says.
+func appendLiteral(dst []byte, s string) []byte {
+	if strings.IndexByte(s, '\\') >= 0 {
+		dst = append(dst, 'E')
+	}
+	dst = append(dst, '\'')
+	for i := range len(s) {
+		if s[i] == '\'' || s[i] == '\\' {
+			dst = append(dst, s[i])
+		}
+		dst = append(dst, s[i])
+	}
+	return append(dst, '\'')
+}
