@@ -312,8 +312,8 @@ func FuzzSCRAMServer(f *testing.F) {
 			if code != authSASLContinue {
 				t.Fatalf("answer %d", code)
 			}
-			if _, _, _, err := readServerFirst(string(body), "!"); err == nil {
-				t.Fatal("the nonce is not the client's")
+			if _, _, n, err := readServerFirst(string(body), ""); n != 1 || err != nil {
+				t.Fatalf("%q: %v", body, err)
 			}
 			out, v = e.Step(nil, final)
 		}

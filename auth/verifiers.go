@@ -14,6 +14,10 @@ import (
 // first login pays for it: in both directions, clients' and servers'. It is
 // bounded, drops what was not used for longest, and holds digests only, never
 // a password. It may be used by all goroutines.
+//
+// The first SCRAM login to a plain-text secret is slower than all others,
+// those of unknown users among them. A mock that took as long would let anyone
+// keep a core busy with made-up names.
 type Verifiers struct {
 	nonce [sha256.Size]byte // random for each process: keys salts and digests
 	known *lru.Cache[key, *derivation]

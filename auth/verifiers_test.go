@@ -71,6 +71,31 @@ func TestDeriveOnce(t *testing.T) {
 	}
 }
 
+// TestServerLoginsDeriveOnce: many logins to servers that store the same secret
+// run PBKDF2 once, and one to a server with another salt once more.
+func TestServerLoginsDeriveOnce(t *testing.T) {
+	c := newVerifiers()
+	log := func(salt string) {
+		t.Helper()
+		server := begin(MethodSCRAM, "joe", scramSecret(t, "s3cret", salt, 4096), false)
+		if v, done, err := play(t, server, NewServerExchange("joe", Plain("s3cret"), nil, c, rand.Reader)); v != Accepted || !done {
+			t.Fatal(v, err)
+		}
+	}
+	log("0123456789abcdef")
+	want := c.keys("s3cret", "0123456789abcdef", 4096)
+	for range 5 {
+		log("0123456789abcdef")
+	}
+	if got := c.keys("s3cret", "0123456789abcdef", 4096); got != want || c.known.Len() != 1 {
+		t.Errorf("%d derivations are kept", c.known.Len())
+	}
+	log("fedcba9876543210")
+	if c.known.Len() != 2 {
+		t.Errorf("%d derivations are kept", c.known.Len())
+	}
+}
+
 // login is the pooler's part of a whole SCRAM login with a known verifier. The
 // client's part is done beforehand, for a source of randomness that repeats
 // itself.
