@@ -306,6 +306,21 @@ func TestGood(t *testing.T) {
 	}
 }
 
+// TestLastOneWins repeats names, also across a line ending as Windows has it.
+func TestLastOneWins(t *testing.T) {
+	s := parse(t, "[databases]\r\na = host=x pool_size=1 \r\nb = host=y\r\na = host=z\r\n[users]\r\nu = pool_size=1\r\nu = pool_size=2\r\n"+
+		"[pgbouncer]\r\nlogfile = one \t\r\nlogfile\t = two words \t\v\f \r\n")
+	if a := s.Databases[0]; len(s.Databases) != 2 || a != s.Database("a") || a.Host != "z" || a.PoolSize != Inherit {
+		t.Errorf("databases are %v, the first at %s with size %d", s.Databases, s.Databases[0].Host, s.Databases[0].PoolSize)
+	}
+	if got := s.Users["u"].PoolSize; got != 2 {
+		t.Errorf("pool_size of u is %d", got)
+	}
+	if s.Main.LogFile != "two words" {
+		t.Errorf("logfile is %q", s.Main.LogFile)
+	}
+}
+
 func TestAuto(t *testing.T) {
 	s := parse(t, "[pgbouncer]\n[databases]\n* = host=h pool_size=7\n")
 	if s.Database("any") != nil || s.Database("*") != nil {
