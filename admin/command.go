@@ -3,6 +3,8 @@ package admin
 import (
 	"strconv"
 	"strings"
+
+	"github.com/pgweir/pgweir/pool"
 )
 
 // command is one that does something, as opposed to SHOW and SET.
@@ -77,19 +79,9 @@ func pause(s *session, done <-chan struct{}, db string) error { return s.pools.P
 
 func resume(s *session, _ <-chan struct{}, db string) error { return s.pools.Resume(db) }
 
-func disable(s *session, _ <-chan struct{}, db string) error {
-	if db == "" {
-		return &failure{code: codeProtocol, message: "a database is required"}
-	}
-	return s.pools.Disable(db)
-}
+func disable(s *session, _ <-chan struct{}, db string) error { return s.pools.SetDisabled(db, true) }
 
-func enable(s *session, _ <-chan struct{}, db string) error {
-	if db == "" {
-		return &failure{code: codeProtocol, message: "a database is required"}
-	}
-	return s.pools.Enable(db)
-}
+func enable(s *session, _ <-chan struct{}, db string) error { return s.pools.SetDisabled(db, false) }
 
 func reconnect(s *session, _ <-chan struct{}, db string) error { return s.pools.Reconnect(db) }
 
@@ -111,13 +103,13 @@ func waitClose(s *session, done <-chan struct{}, db string) error { return s.poo
 // planShutdown understands SHUTDOWN. The immediate one is never answered: the
 // connection ends with the process.
 func planShutdown(arg string) (p plan, ok bool) {
-	mode := ShutdownImmediate
+	mode := pool.ShutdownImmediate
 	switch strings.ToLower(arg) {
 	case "":
 	case "wait_for_servers":
-		mode = ShutdownWaitForServers
+		mode = pool.ShutdownWaitForServers
 	case "wait_for_clients":
-		mode = ShutdownWaitForClients
+		mode = pool.ShutdownWaitForClients
 	default:
 		return plan{}, false
 	}
@@ -126,7 +118,7 @@ func planShutdown(arg string) (p plan, ok bool) {
 			return result{}, err
 		}
 		s.pools.Shutdown(mode)
-		return result{tag: "SHUTDOWN", silent: mode == ShutdownImmediate}, nil
+		return result{tag: "SHUTDOWN", silent: mode == pool.ShutdownImmediate}, nil
 	}}, true
 }
 
@@ -140,7 +132,9 @@ func planSet(key, value string) plan {
 		if err := s.mayAdminister(); err != nil {
 			return result{}, err
 		}
-		notice, err := s.pools.Set(key, value)
-		return result{tag: "SET " + key + "=" + value, notice: notice}, err
+		if err := s.pools.Set(key, value); err != nil {
+			return result{}, &failure{code: codeProtocol, message: "SET failed", detail: err.Error()}
+		}
+		return result{tag: "SET " + key + "=" + value}, nil
 	}}
 }

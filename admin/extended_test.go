@@ -8,12 +8,13 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
 
 // send encodes messages with another implementation of the protocol, hands them
 // to the session one by one, and returns all it answers.
-func send(t *testing.T, s ConsoleSession, messages ...pgproto3.FrontendMessage) []byte {
+func send(t *testing.T, s pool.ConsoleSession, messages ...pgproto3.FrontendMessage) []byte {
 	t.Helper()
 	var reply []byte
 	for _, m := range messages {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -14,10 +16,9 @@ import (
 type fakePools struct {
 	Pooler // the lists that a test does not set panic
 
-	calls  []string
-	err    error  // of every command
-	notice string // of Set
-	quiet  chan struct{}
+	calls []string
+	err   error // of every command
+	quiet chan struct{}
 }
 
 func (f *fakePools) note(words ...string) error {
@@ -28,17 +29,21 @@ func (f *fakePools) note(words ...string) error {
 func (f *fakePools) Reload() error             { return f.note("reload") }
 func (f *fakePools) Resume(db string) error    { return f.note("resume", db) }
 func (f *fakePools) Kill(db string) error      { return f.note("kill", db) }
-func (f *fakePools) Disable(db string) error   { return f.note("disable", db) }
-func (f *fakePools) Enable(db string) error    { return f.note("enable", db) }
 func (f *fakePools) Reconnect(db string) error { return f.note("reconnect", db) }
 func (f *fakePools) KillClient(id uint64) error {
 	return f.note("kill_client", strconv.FormatUint(id, 10))
 }
-func (f *fakePools) Shutdown(mode ShutdownMode) { _ = f.note("shutdown", strconv.Itoa(int(mode))) }
-func (f *fakePools) State() (bool, bool, bool)  { return true, false, false }
 
-func (f *fakePools) Set(key, value string) (string, error) {
-	return f.notice, f.note("set", key, value)
+func (f *fakePools) Shutdown(mode pool.ShutdownMode) { _ = f.note("shutdown", strconv.Itoa(int(mode))) }
+func (f *fakePools) State() (bool, bool)             { return true, false }
+
+func (f *fakePools) Set(key, value string) error { return f.note("set", key, value) }
+
+func (f *fakePools) SetDisabled(db string, disabled bool) error {
+	if db == "" {
+		return errors.New("a database is required")
+	}
+	return f.note("disabled", db, strconv.FormatBool(disabled))
 }
 
 func (f *fakePools) Pause(done <-chan struct{}, db string) error {
@@ -72,16 +77,16 @@ var (
 const version = "PgBouncer 1.26.1"
 
 // open starts a session over pools, of an administrator or of one of stats_users.
-func open(t *testing.T, pools Pooler, full bool) ConsoleSession {
+func open(t *testing.T, pools Pooler, full bool) pool.ConsoleSession {
 	t.Helper()
 	c := New(pools, Options{Version: version, Started: started, Now: func() time.Time { return now }})
-	s := c.Open(ConsoleClient{ID: 7, User: "admin", Admin: full, Prefix: "C-7: pgbouncer/admin@unix:6432 "})
+	s := c.Open(pool.ConsoleClient{ID: 7, User: "admin", Admin: full, Prefix: "C-7: pgbouncer/admin@unix:6432 "})
 	t.Cleanup(s.Close)
 	return s
 }
 
 // ask sends one simple query and returns the answer.
-func ask(t *testing.T, s ConsoleSession, query string) []byte {
+func ask(t *testing.T, s pool.ConsoleSession, query string) []byte {
 	t.Helper()
 	reply, end := s.Handle(nil, wire.Query, wire.AppendString(nil, query), nil)
 	if end {
@@ -93,17 +98,13 @@ func ask(t *testing.T, s ConsoleSession, query string) []byte {
 // emptyPools has nothing in any list.
 type emptyPools struct{ Pooler }
 
-func (emptyPools) Snapshot() Snapshot        { return noSettings{} }
-func (emptyPools) Databases() []DatabaseInfo { return nil }
-func (emptyPools) Pools() []PoolInfo         { return nil }
-func (emptyPools) Clients() []ClientInfo     { return nil }
-func (emptyPools) Servers() []ServerInfo     { return nil }
-func (emptyPools) Users() []UserInfo         { return nil }
-func (emptyPools) Stats() []StatsInfo        { return nil }
-func (emptyPools) Lists() ListsInfo          { return ListsInfo{} }
-func (emptyPools) Mem() []MemInfo            { return nil }
-func (emptyPools) Loops() []LoopInfo         { return nil }
-
-type noSettings struct{}
-
-func (noSettings) Settings() []Setting { return nil }
+func (emptyPools) Snapshot() *configs.Snapshot    { return &configs.Snapshot{} }
+func (emptyPools) Databases() []pool.DatabaseInfo { return nil }
+func (emptyPools) Pools() []pool.PoolInfo         { return nil }
+func (emptyPools) Clients() []pool.ClientInfo     { return nil }
+func (emptyPools) Servers() []pool.ServerInfo     { return nil }
+func (emptyPools) Users() []pool.UserInfo         { return nil }
+func (emptyPools) Stats() []pool.StatsInfo        { return nil }
+func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
+func (emptyPools) Mem() []pool.MemInfo            { return nil }
+func (emptyPools) Loops() []pool.LoopInfo         { return nil }

@@ -7,7 +7,7 @@ var poolColumns = columns("database t, user t, cl_active i, cl_waiting i, cl_act
 	"sv_tested i, sv_login i, maxwait i, maxwait_us i, pool_mode t, load_balance_hosts t")
 
 func showPools(s *session) (rows []row) {
-	for _, p := range s.pools.Pools() {
+	for _, p := range s.console.listedPools() {
 		seconds, micros := secondsAndMicros(p.MaxWait)
 		rows = append(rows, row{
 			text(p.Database), text(p.User),

@@ -3,59 +3,16 @@ package admin
 import (
 	"errors"
 	"strings"
-	"time"
 
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
-
-// Options is what a Console needs besides the pools.
-type Options struct {
-	// Version is the one cell of SHOW VERSION and the first line of
-	// `pgweir --version`.
-	Version string
-
-	// Log gets a line for every error that a console client is sent. nil means
-	// no such lines.
-	Log Logger
-
-	// Started is when the process was started, for its uptime.
-	Started time.Time
-
-	// Now tells the time. nil means time.Now.
-	Now func() time.Time
-}
-
-// Console opens a session for each client of the database pgbouncer. It holds
-// no state of its own and may be used by any number of sessions at once.
-type Console struct {
-	pools Pooler
-	opts  Options
-}
-
-var _ consoleOpener = (*Console)(nil)
-
-// New returns a Console over pools.
-func New(pools Pooler, opts Options) *Console {
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
-	return &Console{pools, opts}
-}
-
-// Open starts the session of a client that has logged in. The session must be
-// closed.
-func (c *Console) Open(client ConsoleClient) ConsoleSession {
-	s := &session{console: c, pools: c.pools, client: client, status: wire.TxIdle}
-	s.statements = make(map[string]*statementOf)
-	s.portals = make(map[string]*portal)
-	return s
-}
 
 // session is one console client. Its methods are called one at a time.
 type session struct {
 	console *Console
 	pools   Pooler
-	client  ConsoleClient
+	client  pool.ConsoleClient
 
 	// status is what ReadyForQuery says. The console has no transactions, but
 	// a driver that sent BEGIN expects to be told it is in one.
@@ -70,7 +27,7 @@ type session struct {
 }
 
 // Close ends the session.
-func (s *session) Close() {}
+func (s *session) Close() { s.console.opened.Add(-1) }
 
 // Handle answers one message of type typ. body is what follows the length
 // word; it is the caller's again when Handle returns. The answer is appended to
@@ -78,6 +35,17 @@ func (s *session) Close() {}
 //
 // Handle may block, in PAUSE and its like, until done is closed.
 func (s *session) Handle(done <-chan struct{}, typ byte, body, out []byte) (reply []byte, end bool) {
+	before := len(out)
+	reply, end = s.answer(done, typ, body, out)
+	if typ == wire.Query || typ == wire.Execute {
+		s.console.queries.Add(1)
+	}
+	s.console.received.Add(uint64(wire.HeaderLen + len(body)))
+	s.console.sent.Add(uint64(len(reply) - before))
+	return reply, end
+}
+
+func (s *session) answer(done <-chan struct{}, typ byte, body, out []byte) (reply []byte, end bool) {
 	switch typ {
 	case wire.Terminate:
 		return out, true
@@ -150,8 +118,8 @@ func (s *session) fail(out []byte, err error) []byte {
 	if errors.As(err, &e) {
 		f = wire.Fields{Severity: "ERROR", Code: e.code, Message: e.message, Detail: e.detail, Hint: e.hint}
 	}
-	if log := s.console.opts.Log; log != nil && log.Enabled(LevelError) {
-		log.Log(LevelError, s.client.Prefix, f.Message)
+	if log := s.console.opts.Log; log != nil && log.Enabled(pool.Error) {
+		log.Log(pool.Error, s.client.Prefix, f.Message)
 	}
 	// A NUL would end the field early, and with it the message.
 	f.Message = strings.ReplaceAll(f.Message, "\x00", "")

@@ -39,14 +39,14 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "KILL_CLIENT 9", want: []string{"CommandComplete KILL_CLIENT"}, calls: "kill_client 9"},
 		{query: "KILL_CLIENT 0x9", want: []string{"ERROR 08P01 invalid client pointer supplied | KILL_CLIENT takes the column id of SHOW CLIENTS."}},
 		{query: "KILL_CLIENT", want: []string{"ERROR 08P01 invalid client pointer supplied | KILL_CLIENT takes the column id of SHOW CLIENTS."}},
-		{query: "DISABLE db", want: []string{"CommandComplete DISABLE"}, calls: "disable db"},
+		{query: "DISABLE db", want: []string{"CommandComplete DISABLE"}, calls: "disabled db true"},
 		{query: "DISABLE", want: []string{"ERROR 08P01 a database is required"}},
-		{query: "ENABLE db", want: []string{"CommandComplete ENABLE"}, calls: "enable db"},
+		{query: "ENABLE db", want: []string{"CommandComplete ENABLE"}, calls: "disabled db false"},
 		{query: "ENABLE", want: []string{"ERROR 08P01 a database is required"}},
 		{query: "RECONNECT", want: []string{"CommandComplete RECONNECT"}, calls: "reconnect"},
 		{query: "WAIT_CLOSE db", want: []string{"CommandComplete WAIT_CLOSE"}, calls: "wait_close db"},
-		{query: "SHUTDOWN WAIT_FOR_SERVERS", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 1"},
-		{query: "SHUTDOWN wait_for_clients", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 2"},
+		{query: "SHUTDOWN WAIT_FOR_SERVERS", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 2"},
+		{query: "SHUTDOWN wait_for_clients", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 1"},
 		{query: "SHUTDOWN soon", want: []string{"ERROR 08P01 invalid command 'SHUTDOWN soon', " + help + " | The form is SHUTDOWN [mode]."}},
 		{query: "SHUTDOWN WAIT_FOR_CLIENTS", stats: true, want: []string{denied}},
 
@@ -57,7 +57,7 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "SET query_wait_timeout = -1", want: []string{"CommandComplete SET query_wait_timeout=-1"}, calls: "set query_wait_timeout -1"},
 		{query: "SET admin_users = a, b", want: []string{"CommandComplete SET admin_users=a, b"}, calls: "set admin_users a, b"},
 		{query: "SET logfile = ''", want: []string{"CommandComplete SET logfile="}, calls: "set logfile"},
-		{query: "SET nonsense = 1", err: errors.New("SET failed"), want: []string{"ERROR 08P01 SET failed"}, calls: "set nonsense 1"},
+		{query: "SET nonsense = 1", err: errors.New("unknown parameter: pgbouncer/nonsense"), want: []string{"ERROR 08P01 SET failed | unknown parameter: pgbouncer/nonsense"}, calls: "set nonsense 1"},
 		{query: "SET verbose = 1", stats: true, want: []string{denied}},
 		{query: "SET verbose", want: []string{"ERROR 08P01 invalid command 'SET verbose', " + help + " | The form is SET key = value."}},
 		{query: "SET verbose = 1 2", want: []string{"ERROR 08P01 invalid command 'SET verbose = 1 2', " + help + " | The form is SET key = value."}},
@@ -191,7 +191,7 @@ func TestShutdown(t *testing.T) {
 	if !end || string(reply) != "before" {
 		t.Errorf("answered %q, end %v", reply, end)
 	}
-	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 0" {
+	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 3" {
 		t.Errorf("the pools were told %q", pools.calls)
 	}
 }

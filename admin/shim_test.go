@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgproto3/v2"
 
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -49,7 +50,7 @@ func serveClient(conn net.Conn, c *Console) error {
 	if err != nil {
 		return err
 	}
-	s := c.Open(ConsoleClient{ID: 1, User: user, Admin: true})
+	s := c.Open(pool.ConsoleClient{ID: 1, User: user, Admin: true})
 	defer s.Close()
 	done := make(chan struct{})
 	defer close(done)

@@ -1,6 +1,10 @@
 package admin
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/pgweir/pgweir/configs"
+)
 
 // show is one SHOW command.
 type show struct {
@@ -66,11 +70,11 @@ func planShow(name string) (p plan, ok bool) {
 func showVersion(s *session) []row { return []row{{text(s.console.opts.Version)}} }
 
 func showState(s *session) []row {
-	active, paused, suspended := s.pools.State()
+	active, paused := s.pools.State()
 	return []row{
 		{text("active"), yesNo(active)},
 		{text("paused"), yesNo(paused)},
-		{text("suspended"), yesNo(suspended)},
+		{text("suspended"), yesNo(false)}, // SUSPEND is no more
 	}
 }
 
@@ -82,15 +86,11 @@ func yesNo(b bool) value {
 }
 
 func showConfig(s *session) (rows []row) {
-	for _, c := range s.pools.Snapshot().Settings() {
-		v, def := text(c.Value), text(c.Default)
-		if c.Null {
-			v = value{}
-		}
-		if c.NullDefault {
-			def = value{}
-		}
-		rows = append(rows, row{text(c.Key), v, def, yesNo(c.Changeable)})
+	snap := s.pools.Snapshot()
+	for i := range configs.Table {
+		c := &configs.Table[i]
+		now, unset, _ := snap.Value(c.Name)
+		rows = append(rows, row{text(c.Name), textUnless(unset, now), textUnless(c.Null, c.Default), yesNo(!c.Restart)})
 	}
 	return rows
 }
@@ -101,7 +101,7 @@ func showLists(s *session) []row {
 		{text("databases"), number(l.Databases)},
 		{text("users"), number(l.Users)},
 		{text("peers"), number(0)},
-		{text("pools"), number(l.Pools)},
+		{text("pools"), number(l.Pools + 1)},
 		{text("peer_pools"), number(0)},
 		{text("free_clients"), number(l.FreeClients)},
 		{text("used_clients"), number(l.UsedClients)},

@@ -3,6 +3,8 @@ package admin
 import (
 	"fmt"
 	"time"
+
+	"github.com/pgweir/pgweir/pool"
 )
 
 const socketList = "type t, user t, database t, replication t, state t, addr t, port i, local_addr t, " +
@@ -35,13 +37,13 @@ func showServers(s *session) (rows []row) {
 	return rows
 }
 
-func showSockets(s *session) []row { return socketRows(s, func(SocketInfo) bool { return true }) }
+func showSockets(s *session) []row { return socketRows(s, func(pool.SocketInfo) bool { return true }) }
 
 func showActiveSockets(s *session) []row {
-	return socketRows(s, func(c SocketInfo) bool { return c.LinkID != 0 })
+	return socketRows(s, func(c pool.SocketInfo) bool { return c.LinkID != 0 })
 }
 
-func socketRows(s *session, keep func(SocketInfo) bool) (rows []row) {
+func socketRows(s *session, keep func(pool.SocketInfo) bool) (rows []row) {
 	cursors := make(row, len(bufferColumns)-len(socketColumns))
 	for i := range cursors {
 		cursors[i] = number(0)
@@ -59,7 +61,7 @@ func socketRows(s *session, keep func(SocketInfo) bool) (rows []row) {
 	return rows
 }
 
-func socketRow(typ, prefix string, c SocketInfo) row {
+func socketRow(typ, prefix string, c pool.SocketInfo) row {
 	seconds, micros := secondsAndMicros(c.Wait)
 	return row{
 		text(typ), text(c.User), text(c.Database), text(c.Replication), text(prefix + c.State),

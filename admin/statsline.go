@@ -1,9 +1,13 @@
 package admin
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pgweir/pgweir/pool"
+)
 
 // overAll adds up the statistics of all databases. Their windows are the same.
-func overAll(list []StatsInfo) (sum StatsInfo) {
+func overAll(list []pool.StatsInfo) (sum pool.StatsInfo) {
 	for i := range list {
 		s := &list[i]
 		sum.Window = max(sum.Window, s.Window)
@@ -15,7 +19,7 @@ func overAll(list []StatsInfo) (sum StatsInfo) {
 
 // StatsLine is the line that is logged every stats_period: averages over the
 // window of stats, over all databases.
-func StatsLine(stats []StatsInfo) string {
+func StatsLine(stats []pool.StatsInfo) string {
 	sum := overAll(stats)
 	average := make(map[string]any, len(counters))
 	for i := range counters {

@@ -76,8 +76,11 @@ func text(s string) value {
 }
 
 // textOrNull is NULL for the empty string.
-func textOrNull(s string) value {
-	if s == "" {
+func textOrNull(s string) value { return textUnless(s == "", s) }
+
+// textUnless is NULL if unset.
+func textUnless(unset bool, s string) value {
+	if unset {
 		return value{}
 	}
 	return text(s)

@@ -1,6 +1,10 @@
 package admin
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/pgweir/pgweir/configs"
+)
 
 var userColumns = columns("name t, pool_size t, reserve_pool_size t, pool_mode t, max_user_connections i, " +
 	"current_connections i, max_user_client_connections i, current_client_connections i")
@@ -19,7 +23,7 @@ func showUsers(s *session) (rows []row) {
 // size is a user's own pool size as PgBouncer shows it: padded text, empty if
 // the user has none.
 func size(n int) value {
-	if n < 0 {
+	if n == configs.Inherit {
 		return text("")
 	}
 	return text(fmt.Sprintf("%9d", n))
