@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pgweir/pgweir/integration/load"
+)
+
+// figures are what one target made of one work load; of several rounds, the
+// medians.
+type figures struct {
+	tps          float64
+	p50, p99     time.Duration
+	user, system float64 // µs of the target's processor time per transaction
+}
+
+// cpu is the processor time per transaction in µs.
+func (f figures) cpu() float64 { return f.user + f.system }
+
+// result is one work load in the report.
+type result struct {
+	work  work
+	names []string // of the targets, in order
+	of    map[string]figures
+	gc    string // pgweir's collections under this load
+}
+
+// results are all that was measured.
+type results struct {
+	loads  []result
+	loops  *result                // pgweir with one loop and with two
+	memory map[string]idleFigures // nil when it was not asked for
+}
+
+const (
+	oneLoop  = "pgweir loops=1"
+	twoLoops = "pgweir loops=2"
+)
+
+// idleWork and loopsWork are the two measurements that are not a ratio of CPU
+// time to PgBouncer's.
+const (
+	idleWork  = "memory of idle clients"
+	loopsWork = "loops=2 against loops=1"
+)
+
+func (b *bench) measure(ctx context.Context) (r results, err error) {
+	for _, w := range workLoads() {
+		if !b.only.MatchString(w.name) {
+			continue
+		}
+		targets := map[string]map[string]string{direct: nil, pgweir: w.settings, pgbouncer: w.settings, haproxy: nil}
+		one, err := b.compare(ctx, w, []string{direct, pgweir, pgbouncer, haproxy}, targets)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.loads = append(r.loads, one)
+	}
+	if b.only.MatchString(loopsWork) {
+		w := workLoads()[0]
+		w.name = loopsWork
+		one, err := b.compare(ctx, w, []string{oneLoop, twoLoops}, map[string]map[string]string{
+			oneLoop:  w.with(map[string]string{"loops": "1"}),
+			twoLoops: w.with(map[string]string{"loops": "2"}),
+		})
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", loopsWork, err)
+		}
+		r.loops = &one
+	}
+	if b.only.MatchString(idleWork) {
+		r.memory = map[string]idleFigures{}
+		for _, name := range []string{pgweir, pgbouncer} {
+			if r.memory[name], err = b.idle(ctx, name); err != nil {
+				return r, fmt.Errorf("%s: %s: %w", idleWork, name, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// compare puts w on each target in turn, round after round.
+func (b *bench) compare(ctx context.Context, w work, names []string, settings map[string]map[string]string) (_ result, err error) {
+	fmt.Printf("\n%s\n", w.name)
+	r := result{work: w, names: names, of: map[string]figures{}}
+	targets := map[string]*target{}
+	defer func() {
+		for _, t := range targets {
+			err = errors.Join(err, t.stop())
+		}
+	}()
+	for _, name := range names {
+		t, err := b.start(ctx, name, settings[name])
+		if err != nil {
+			return r, err
+		}
+		targets[name] = t
+		const warmUp = time.Second // opens the server connections, fills the caches
+		if _, err := w.put(ctx, w, t, warmUp); err != nil {
+			return r, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	rounds := map[string][]figures{}
+	for range b.rounds {
+		for _, name := range names {
+			f, err := b.once(ctx, w, targets[name])
+			if err != nil {
+				return r, fmt.Errorf("%s: %w", name, err)
+			}
+			fmt.Printf("  %-15s %8.0f tps   p50 %-9v p99 %-9v", name, f.tps, f.p50.Round(time.Microsecond), f.p99.Round(time.Microsecond))
+			if targets[name].process != nil {
+				fmt.Printf("   CPU %6.1f µs per transaction (user %.1f, system %.1f)", f.cpu(), f.user, f.system)
+			}
+			fmt.Println()
+			rounds[name] = append(rounds[name], f)
+		}
+	}
+	for name, all := range rounds {
+		r.of[name] = medians(all)
+	}
+	if t := targets[pgweir]; t != nil {
+		if r.gc, err = collections(ctx, t); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// once is one measurement.
+func (b *bench) once(ctx context.Context, w work, t *target) (f figures, err error) {
+	sample, err := w.put(ctx, w, t, b.length)
+	if err != nil {
+		return f, err
+	}
+	user, system, err := t.sinceMark()
+	if err != nil {
+		return f, err
+	}
+	return figures{
+		tps:    sample.tps,
+		p50:    sample.latencies.Quantile(0.50),
+		p99:    sample.latencies.Quantile(0.99),
+		user:   float64(user.Microseconds()) / sample.transactions,
+		system: float64(system.Microseconds()) / sample.transactions,
+	}, nil
+}
+
+// medians takes the median of each figure by itself.
+func medians(all []figures) figures {
+	return figures{
+		tps:    median(all, func(f figures) float64 { return f.tps }),
+		p50:    time.Duration(median(all, func(f figures) float64 { return float64(f.p50) })),
+		p99:    time.Duration(median(all, func(f figures) float64 { return float64(f.p99) })),
+		user:   median(all, func(f figures) float64 { return f.user }),
+		system: median(all, func(f figures) float64 { return f.system }),
+	}
+}
+
+func median(all []figures, of func(figures) float64) float64 {
+	values := make([]float64, len(all))
+	for i, f := range all {
+		values[i] = of(f)
+	}
+	slices.Sort(values)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
+// collections says what pgweir's garbage collector did since its start.
+func collections(ctx context.Context, t *target) (string, error) {
+	rows, err := t.pooler.Console(ctx, "SHOW RUNTIME")
+	if err != nil {
+		return "", err
+	}
+	value := map[string]string{}
+	for _, row := range rows {
+		value[row["key"]] = row["value"]
+	}
+	return fmt.Sprintf("%s collections, pauses p99 %s µs, max %s µs", value["gc_count"], value["gc_pause_p99_us"], value["gc_pause_max_us"]), nil
+}
+
+// idleFigures are about the memory of a pooler with idle clients.
+type idleFigures struct {
+	rss, pss int64 // growth in bytes per client
+}
+
+// idleClients is how many clients come, ask once and stay.
+const idleClients = 5000
+
+// idle measures how much larger a pooler's process is for each idle client.
+func (b *bench) idle(ctx context.Context, name string) (f idleFigures, err error) {
+	fmt.Printf("\n%s: %s\n", idleWork, name)
+	t, err := b.start(ctx, name, nil)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, t.stop()) }()
+	// The server connections, which are not the clients', come first.
+	if _, err := queries(always("select pg_sleep(0.01)"))(ctx, work{clients: 4 * servers}, t, time.Second); err != nil {
+		return f, err
+	}
+	rss, pss, err := t.process.Memory()
+	if err != nil {
+		return f, err
+	}
+	var clients []*load.Client
+	defer func() {
+		for _, c := range clients {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	for range idleClients {
+		c, err := load.Dial(ctx, t.login(work{}))
+		if err != nil {
+			return f, err
+		}
+		clients = append(clients, c)
+		if _, err := c.Query("select 1"); err != nil {
+			return f, err
+		}
+	}
+	rssAfter, pssAfter, err := t.process.Memory()
+	if err != nil {
+		return f, err
+	}
+	f = idleFigures{rss: (rssAfter - rss) / idleClients, pss: (pssAfter - pss) / idleClients}
+	fmt.Printf("  %d clients: %d bytes of resident memory each (Pss %d)\n", idleClients, f.rss, f.pss)
+	return f, nil
+}
