@@ -14,7 +14,7 @@ func showDatabases(s *session) (rows []row) {
 			number(int64(d.ServerLifetime / time.Second)), textOrNull(d.PoolMode), textOrNull(d.LoadBalanceHosts),
 			number(d.MaxConnections), number(d.CurrentConnections),
 			number(d.MaxClientConnections), number(d.CurrentClientConnections),
-			flag(d.Paused), flag(d.Disabled),
+			bit(d.Paused), bit(d.Disabled),
 		})
 	}
 	return rows

@@ -10,7 +10,7 @@ import (
 // What a session may hold at once. A portal may hold a whole result.
 const (
 	maxPrepared = 1000
-	maxPortals  = 100
+	maxPortals  = 16
 )
 
 // statementOf is a prepared statement.

@@ -216,7 +216,7 @@ func TestPreparedLimits(t *testing.T) {
 	}
 	one := &pgproto3.Bind{DestinationPortal: "p", PreparedStatement: "s0"}
 	expect(t, "one portal too many", send(t, s, one, syncNow, one, syncNow),
-		"ERROR 53400 the console keeps at most 100 portals: close some, or send Sync", ready, "BindComplete", ready)
+		"ERROR 53400 the console keeps at most 16 portals: close some, or send Sync", ready, "BindComplete", ready)
 }
 
 // An error of the pools comes through the extended protocol as well.

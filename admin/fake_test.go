@@ -98,8 +98,9 @@ func ask(t *testing.T, s pool.ConsoleSession, query string) []byte {
 // emptyPools has nothing in any list.
 type emptyPools struct{ Pooler }
 
-func (emptyPools) Snapshot() *configs.Snapshot    { return &configs.Snapshot{} }
+func (emptyPools) Snapshot() *configs.Snapshot    { return defaults }
 func (emptyPools) Databases() []pool.DatabaseInfo { return nil }
+func (emptyPools) State() (bool, bool)            { return true, false }
 func (emptyPools) Pools() []pool.PoolInfo         { return nil }
 func (emptyPools) Clients() []pool.ClientInfo     { return nil }
 func (emptyPools) Servers() []pool.ServerInfo     { return nil }
@@ -108,3 +109,15 @@ func (emptyPools) Stats() []pool.StatsInfo        { return nil }
 func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo            { return nil }
 func (emptyPools) Loops() []pool.LoopInfo         { return nil }
+
+// defaults is a configuration that sets nothing.
+var defaults = settings("")
+
+// settings is a configuration with text in its main section.
+func settings(text string) *configs.Snapshot {
+	snap, err := configs.Parse("pgbouncer.ini", "[pgbouncer]\n"+text)
+	if err != nil {
+		panic(err)
+	}
+	return snap
+}

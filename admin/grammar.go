@@ -139,12 +139,12 @@ func isParameter(s string) bool { return len(s) > 1 && s[0] == '$' && '0' <= s[1
 const (
 	codeProtocol    = "08P01" // protocol_violation
 	codeConfig      = "F0000" // config_file_error
-	codeUnsupported = "0A000" // feature_not_supported
 	codeLimit       = "53400" // configuration_limit_exceeded
 	codeNoStatement = "26000" // invalid_sql_statement_name
 	codeDupStmt     = "42P05" // duplicate_prepared_statement
 	codeNoCursor    = "34000" // invalid_cursor_name
 	codeDupCursor   = "42P03" // duplicate_cursor
+	codeTooBig      = "54000" // program_limit_exceeded
 	codeState       = "55000" // object_not_in_prerequisite_state
 )
 

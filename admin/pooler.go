@@ -34,3 +34,5 @@ type Pooler interface {
 	KillClient(id uint64) error
 	Shutdown(mode pool.ShutdownMode)
 }
+
+var _ Pooler = (*pool.Pooler)(nil)

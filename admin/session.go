@@ -73,6 +73,10 @@ func (s *session) answer(done <-chan struct{}, typ byte, body, out []byte) (repl
 	}
 }
 
+// maxReply bounds the answer to a simple Query of several statements: no
+// statement begins when this many bytes are waiting already.
+const maxReply = 8 << 20
+
 // query runs a simple Query: each of its statements in turn, up to the first
 // that fails.
 func (s *session) query(done <-chan struct{}, query string, out []byte) (reply []byte, end bool) {
@@ -86,6 +90,9 @@ func (s *session) query(done <-chan struct{}, query string, out []byte) (reply [
 	}
 	for _, st := range list {
 		p, err := parse(st)
+		if len(out) > maxReply {
+			err = &failure{code: codeTooBig, message: "the answer is too big: send the statements one by one"}
+		}
 		var r result
 		if err == nil {
 			r, err = p.run(s, done)

@@ -161,6 +161,19 @@ func TestLongQueryInError(t *testing.T) {
 	}
 }
 
+// One packet can't make the console hold any amount of answers.
+func TestReplyIsBounded(t *testing.T) {
+	s := open(t, &fakePools{Pooler: emptyPools{}}, false)
+	got := ask(t, s, strings.Repeat("SHOW CONFIG;", 5000))
+	if len(got) > maxReply+64<<10 {
+		t.Errorf("%d bytes for one query", len(got))
+	}
+	const want = "ERROR 54000 the answer is too big: send the statements one by one"
+	if lines := decode(t, got); lines[len(lines)-2] != want || lines[len(lines)-1] != ready {
+		t.Errorf("it ends with %q", lines[len(lines)-2:])
+	}
+}
+
 // A driver that sends BEGIN is told that it is in a transaction, also after an
 // error, until it ends it.
 func TestTransactionStatus(t *testing.T) {

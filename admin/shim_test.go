@@ -46,12 +46,15 @@ func serve(t *testing.T, c *Console) string {
 // serveClient does for one connection what the pool does: the login, then
 // messages one at a time.
 func serveClient(conn net.Conn, c *Console) error {
-	user, err := welcome(conn)
+	user, err := startup(conn)
 	if err != nil {
 		return err
 	}
 	s := c.Open(pool.ConsoleClient{ID: 1, User: user, Admin: true})
 	defer s.Close()
+	if _, err := conn.Write(s.Welcome(nil)); err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	defer close(done)
 	for {
@@ -74,7 +77,8 @@ func serveClient(conn net.Conn, c *Console) error {
 	}
 }
 
-func welcome(conn net.Conn) (user string, err error) {
+// startup reads the first packets, and returns the user that they name.
+func startup(conn net.Conn) (user string, err error) {
 	backend := pgproto3.NewBackend(pgproto3.NewChunkReader(conn), conn)
 	for {
 		m, err := backend.ReceiveStartupMessage()
@@ -87,21 +91,7 @@ func welcome(conn net.Conn) (user string, err error) {
 				return "", err
 			}
 		case *pgproto3.StartupMessage:
-			out := wire.AppendAuthOk(nil)
-			for _, p := range [][2]string{
-				{"server_version", "1.26.1/bouncer"},
-				{"client_encoding", "UTF8"},
-				{"server_encoding", "UTF8"},
-				{"DateStyle", "ISO"},
-				{"TimeZone", "GMT"},
-				{"standard_conforming_strings", "on"},
-				{"is_superuser", "on"},
-			} {
-				out = wire.AppendParameterStatus(out, p[0], p[1])
-			}
-			out = wire.AppendBackendKeyData(out, wire.CancelKey{})
-			_, err := conn.Write(wire.AppendReadyForQuery(out, wire.TxIdle))
-			return m.Parameters["user"], err
+			return m.Parameters["user"], nil
 		default:
 			return "", errors.New("unexpected first packet")
 		}

@@ -66,7 +66,7 @@ func socketRow(typ, prefix string, c pool.SocketInfo) row {
 	return row{
 		text(typ), text(c.User), text(c.Database), text(c.Replication), text(prefix + c.State),
 		text(c.Addr), number(c.Port), text(c.LocalAddr), number(c.LocalPort),
-		moment(c.ConnectTime), moment(c.RequestTime), seconds, micros, flag(c.CloseNeeded),
+		moment(c.ConnectTime), moment(c.RequestTime), seconds, micros, bit(c.CloseNeeded),
 		pointer(c.ID), pointer(c.LinkID), number(c.RemotePID), text(c.TLS), text(c.ApplicationName),
 		number(c.PreparedStatements), number(c.ID),
 	}

@@ -93,7 +93,7 @@ func number[N int | int32 | int64 | uint32 | uint64](n N) value {
 	return value{kind: numberValue, number: math.MaxInt64} // a uint64 beyond int64
 }
 
-func flag(b bool) value {
+func bit(b bool) value {
 	if b {
 		return number(1)
 	}

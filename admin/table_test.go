@@ -60,8 +60,8 @@ func TestTextValues(t *testing.T) {
 		{number(uint64(math.MaxUint64)), "9223372036854775807"},
 		{number(0), "0"},
 		{text("a\xffb"), "a\uFFFDb"},
-		{flag(true), "1"},
-		{flag(false), "0"},
+		{bit(true), "1"},
+		{bit(false), "0"},
 	} {
 		if got := string(test.v.appendText(nil)); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
