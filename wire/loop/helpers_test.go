@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,15 +223,20 @@ func connect(tb testing.TB, l *Loop) (*peer, *net.TCPConn) {
 	return attach(tb, l, s), c
 }
 
-// counted reports whether the counter has reached n.
-func counted(c *atomic.Int64, n int64) func() bool {
-	return func() bool { return c.Load() >= n }
-}
-
 // wantError fails the test unless err says what.
 func wantError(tb testing.TB, err error, what string) {
 	tb.Helper()
 	if err == nil || !strings.Contains(err.Error(), what) {
 		tb.Errorf("error %v, want one that says %q", err, what)
 	}
+}
+
+// dial connects to a listener.
+func dial(tb testing.TB, addr net.Addr) net.Conn {
+	tb.Helper()
+	c, err := net.Dial(addr.Network(), addr.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
 }

@@ -120,6 +120,7 @@ func New(o Options) (*Loop, error) {
 	if o.Spin == 0 {
 		o.Spin = DefaultSpin
 	}
+	o.Spin = max(o.Spin, 0)
 	l := &Loop{o: o, buf: make([]byte, min(o.ReadBuffer, maxIO)), now: clock()}
 	if err := l.poll.open(o.MaxEvents); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Name, err)

@@ -92,10 +92,9 @@ func (p *poller) wake() {
 // what a short wait costs. A stop of the world interrupts such a wait by its
 // signal.
 func (p *poller) wait(d, spin time.Duration) int {
-	ms := millis(d)
-	first := min(ms, millis(spin))
-	if ms < 0 {
-		first = millis(spin)
+	ms, first := millis(d), millis(spin)
+	if ms >= 0 {
+		first = min(first, ms)
 	}
 	if first > 0 || ms == 0 {
 		n, errno := p.rawWait(first)

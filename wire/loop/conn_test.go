@@ -1,0 +1,756 @@
+package loop
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/pgweir/pgweir/wire"
+	"golang.org/x/sys/unix"
+)
+
+// noise returns n bytes that look alike nowhere.
+func noise(seed uint64, n int) []byte {
+	p := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+	_, _ = r.Read(p)
+	return p
+}
+
+// socketPair returns the two ends of a unix socket, both non-blocking.
+func socketPair(tb testing.TB) (near wire.Socket, far int) {
+	tb.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+		if err := unix.SetNonblock(fd, true); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return wire.Socket{FD: fds[0], Unix: true}, fds[1]
+}
+
+// later moves the loop's timers d closer.
+func later(l *Loop, d time.Duration) {
+	for _, t := range l.timers.heap {
+		t.when -= wire.Time(d)
+	}
+}
+
+// expect reads exactly want from c.
+func expect(tb testing.TB, c io.Reader, want []byte) {
+	tb.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c, got); err != nil {
+		tb.Fatalf("after %d of %d bytes: %v", n, len(want), err)
+	}
+	if !bytes.Equal(got, want) {
+		tb.Fatal("wrong bytes")
+	}
+}
+
+func TestSizes(t *testing.T) {
+	if n := unsafe.Sizeof(conn{}); n > 64 {
+		t.Errorf("a conn takes %d bytes", n)
+	}
+	if n := unsafe.Sizeof(chunk{}); n != chunkSize {
+		t.Errorf("a chunk takes %d bytes", n)
+	}
+}
+
+func TestEverythingBeforeEOF(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	want := noise(1, 3<<20)
+	go func() {
+		_, _ = c.Write(want)
+		c.Close()
+	}()
+	h.until(t, "closed", func() bool { return h.closed != nil })
+	if !bytes.Equal(h.got.Bytes(), want) {
+		t.Errorf("got %d bytes of %d, or wrong ones", h.got.Len(), len(want))
+	}
+	if len(h.closed) != 1 || h.closed[0] != io.EOF {
+		t.Errorf("closed with %v", h.closed)
+	}
+	on(t, l, func() {
+		h.conn.Write([]byte("x"))
+		h.conn.Pause()
+		h.conn.Resume()
+		h.conn.Close()
+		h.conn.Abort()
+		if _, ok := h.conn.Detach(); ok || h.conn.Queued() != 0 {
+			t.Error("a dead Conn still does something")
+		}
+	})
+}
+
+func TestResetIsTold(t *testing.T) {
+	l := start(t, Options{})
+	for _, pause := range []bool{false, true} {
+		h, c := connect(t, l)
+		if pause {
+			on(t, l, h.conn.Pause)
+		}
+		if err := c.SetLinger(0); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		h.until(t, "closed", func() bool { return h.closed != nil })
+		if !errors.Is(h.closed[0], syscall.ECONNRESET) {
+			t.Errorf("paused %v: closed with %v", pause, h.closed)
+		}
+	}
+}
+
+func TestSlowReader(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	want := noise(2, 16<<20)
+	on(t, l, func() {
+		for p := want; len(p) > 0; {
+			n := min(len(p), 300<<10)
+			h.conn.Write(p[:n])
+			p = p[n:]
+		}
+		if q := h.conn.Queued(); q == 0 || q != l.Stats().Buffered {
+			t.Errorf("%d bytes queued, %d buffered", q, l.Stats().Buffered)
+		}
+		if _, ok := h.conn.Detach(); ok {
+			t.Error("detached with bytes queued")
+		}
+		if h.drained != 0 {
+			t.Error("told Drained from within Write")
+		}
+	})
+	expect(t, c, want)
+	h.until(t, "drained", func() bool { return h.drained == 1 })
+	on(t, l, func() {
+		s := l.Stats()
+		if h.conn.Queued() != 0 || s.Buffered != 0 || s.Written != uint64(len(want)) {
+			t.Errorf("queued %d, %+v", h.conn.Queued(), s)
+		}
+		if s.Free == 0 || s.Free > maxFree*chunkSize {
+			t.Errorf("%d bytes kept", s.Free)
+		}
+		h.conn.Write([]byte("more"))
+	})
+	expect(t, c, []byte("more"))
+	turns(t, l, 3)
+	on(t, l, func() {
+		if h.drained != 1 {
+			t.Errorf("Drained %d times, the last time without a queue", h.drained)
+		}
+	})
+}
+
+func TestPauseIsLazy(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	watches := func() (n uint64) {
+		on(t, l, func() { n = l.Stats().Watches })
+		return n
+	}
+	for range 3 {
+		on(t, l, h.conn.Pause)
+		turns(t, l, 2)
+		on(t, l, h.conn.Resume)
+		turns(t, l, 2)
+	}
+	if n := watches(); n != 0 {
+		t.Errorf("%d system calls to pause a silent peer", n)
+	}
+
+	on(t, l, h.conn.Pause)
+	if _, err := c.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "interest dropped", func() bool { return watches() == 1 })
+	turns(t, l, 3)
+	on(t, l, func() {
+		if h.data != 0 {
+			t.Error("Data while paused")
+		}
+		h.conn.Resume()
+		if h.data != 0 {
+			t.Error("Data from within Resume")
+		}
+	})
+	h.until(t, "data", func() bool { return h.got.String() == "hello" })
+	if n := watches(); n != 2 {
+		t.Errorf("%d changes of interest, want 2", n)
+	}
+}
+
+func TestPauseWithinData(t *testing.T) {
+	l := start(t, Options{ReadBuffer: 1 << 10})
+	h, c := connect(t, l)
+	want := noise(3, 1<<20)
+	on(t, l, func() { h.onData = func([]byte) { h.conn.Pause() } })
+	go func() { _, _ = c.Write(want) }()
+	for seen := 0; seen < len(want); {
+		h.until(t, "data", func() bool { return h.got.Len() > seen })
+		on(t, l, func() {
+			if h.got.Len() > seen+1<<10 {
+				t.Error("Data after Pause")
+			}
+			seen = h.got.Len()
+			h.conn.Resume()
+		})
+	}
+	if !bytes.Equal(h.got.Bytes(), want) {
+		t.Error("wrong bytes")
+	}
+}
+
+func TestPausedPeerCloses(t *testing.T) {
+	l := start(t, Options{})
+	for _, last := range []string{"", "unread"} {
+		h, c := connect(t, l)
+		on(t, l, h.conn.Pause)
+		if _, err := c.Write([]byte(last)); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		h.until(t, "closed", func() bool { return h.closed != nil })
+		if h.closed[0] != io.EOF || h.got.Len() > 0 {
+			t.Errorf("closed with %v after %q", h.closed, h.got.String())
+		}
+	}
+}
+
+func TestFairness(t *testing.T) {
+	// A peer that always has more is left after a few buffers.
+	l := start(t, Options{ReadBuffer: 1 << 10})
+	h, c := connect(t, l)
+	held, release := make(chan struct{}), make(chan struct{})
+	l.Post(func() { close(held); <-release })
+	<-held
+	if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	after := make(chan int, 1)
+	l.Post(func() { after <- h.data }) // runs in the next turn, after the events
+	close(release)
+	if n := <-after; n > readRounds {
+		t.Errorf("%d buffers read in one turn, want at most %d", n, readRounds)
+	}
+	h.until(t, "all read", func() bool { return h.got.Len() == 64<<10 })
+}
+
+func TestWriteFailure(t *testing.T) {
+	// The server says why it goes, and goes. The write that meets it gone must
+	// not lose what it said, and Closed must not come from within Write.
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	const last = "FATAL: terminating connection"
+	on(t, l, func() {
+		if _, err := c.Write([]byte(last)); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		for end := time.Now().Add(patience); h.conn.(*conn).state == open && time.Now().Before(end); {
+			h.conn.Write([]byte("SELECT 1"))
+		}
+		if h.data > 0 || h.closed != nil {
+			t.Error("Handler called from within Write")
+		}
+	})
+	h.until(t, "closed", func() bool { return h.closed != nil })
+	turns(t, l, 2)
+	on(t, l, func() {
+		if len(h.closed) != 1 {
+			t.Errorf("Closed %d times", len(h.closed))
+		}
+		if h.got.String() != last {
+			t.Errorf("the last bytes were %q", h.got.String())
+		}
+	})
+}
+
+// brokenPipe attaches a conn whose next write fails.
+func brokenPipe(t *testing.T, l *Loop, last string) *peer {
+	t.Helper()
+	s, far := socketPair(t)
+	if last != "" {
+		if _, err := unix.Write(far, []byte(last)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unix.Close(far)
+	h := &peer{l: l, news: make(chan struct{}, 1)}
+	c, err := l.Attach(s, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.conn = c
+	return h
+}
+
+func TestFailureAfterLastBytes(t *testing.T) {
+	l := start(t, Options{})
+	const last = "FATAL: terminating connection"
+	for _, test := range []struct {
+		name   string
+		act    func(c wire.Conn)
+		got    string
+		closed int
+	}{
+		{"write", func(c wire.Conn) { c.Write([]byte("x")) }, last, 1},
+		{"write twice", func(c wire.Conn) { c.Write([]byte("x")); c.Write([]byte("y")) }, last, 1},
+		{"write, pause", func(c wire.Conn) { c.Write([]byte("x")); c.Pause() }, "", 1},
+		{"write, close", func(c wire.Conn) { c.Write([]byte("x")); c.Close() }, "", 0},
+		{"write, abort", func(c wire.Conn) { c.Write([]byte("x")); c.Abort() }, "", 0},
+	} {
+		var h *peer
+		on(t, l, func() {
+			h = brokenPipe(t, l, last)
+			test.act(h.conn)
+			if h.data > 0 || h.closed != nil {
+				t.Errorf("%s: Handler called from within", test.name)
+			}
+			if _, ok := h.conn.Detach(); ok {
+				t.Errorf("%s: detached with a failure to tell", test.name)
+			}
+		})
+		turns(t, l, 2)
+		on(t, l, func() {
+			if h.got.String() != test.got || len(h.closed) != test.closed {
+				t.Errorf("%s: got %q, closed %v", test.name, h.got.String(), h.closed)
+			}
+			if test.closed == 1 && test.got != "" && h.closed[0] != io.EOF {
+				t.Errorf("%s: closed with %v", test.name, h.closed)
+			}
+		})
+	}
+}
+
+func TestFailureClosesAnother(t *testing.T) {
+	// Closed of one conn writes to another one that is broken too.
+	l := start(t, Options{})
+	var a, b *peer
+	on(t, l, func() {
+		a, b = brokenPipe(t, l, ""), brokenPipe(t, l, "")
+		a.onClose = func(error) { b.conn.Write([]byte("your friend is gone")) }
+		a.conn.Write([]byte("x"))
+	})
+	b.until(t, "both closed", func() bool { return a.closed != nil && b.closed != nil })
+}
+
+func TestCloseDeliversQueue(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	want := noise(4, 8<<20)
+	on(t, l, func() {
+		h.conn.Write(want)
+		h.conn.Close()
+	})
+	// Our bytes must not make the kernel reset what is on the way to us.
+	go func() { _, _ = c.Write(make([]byte, 4<<20)) }()
+	expect(t, c, want)
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read %d bytes, %v after the end", n, err)
+	}
+	c.Close()
+	eventually(t, "socket released", func() bool { return l.Conns() == 0 })
+	on(t, l, func() {
+		if h.data+h.drained+len(h.closed) != 0 {
+			t.Error("Handler called after Close")
+		}
+	})
+}
+
+func TestCloseWithUnreadInput(t *testing.T) {
+	l := start(t, Options{ReadBuffer: 4 << 10})
+	for _, how := range []string{"paused", "read in part", "early"} {
+		s, c := socket(t)
+		if how == "early" {
+			s.Early = []byte("early")
+		}
+		h := &peer{l: l, news: make(chan struct{}, 1)}
+		if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+		on(t, l, func() {
+			var err error
+			if h.conn, err = l.Attach(s, h); err != nil {
+				t.Error(err)
+			}
+			switch how {
+			case "paused":
+				h.conn.Pause()
+			case "read in part":
+				h.onData = func([]byte) { h.conn.Write([]byte("FATAL: enough")); h.conn.Close() }
+				return
+			}
+			h.conn.Write([]byte("FATAL: enough"))
+			h.conn.Close()
+		})
+		expect(t, c, []byte("FATAL: enough"))
+		if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("%s: read %d bytes, %v after the end", how, n, err)
+		}
+		c.Close()
+		eventually(t, "socket released", func() bool { return l.Conns() == 0 })
+	}
+}
+
+func TestCloseWithNothingOnTheWay(t *testing.T) {
+	l := start(t, Options{})
+	for _, pause := range []bool{false, true} {
+		h, c := connect(t, l)
+		on(t, l, func() {
+			if pause {
+				h.conn.Pause()
+			}
+			h.conn.Write([]byte("bye"))
+			h.conn.Close()
+		})
+		turns(t, l, 1)
+		if n := l.Conns(); n != 0 {
+			t.Errorf("paused %v: %d sockets linger for nothing", pause, n)
+		}
+		expect(t, c, []byte("bye"))
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Error(err)
+		}
+	}
+}
+
+func TestLingerEnds(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	on(t, l, func() {
+		h.conn.Write(make([]byte, 16<<20)) // the peer never reads
+		h.conn.Close()
+	})
+	turns(t, l, 2)
+	on(t, l, func() {
+		if l.Conns() != 1 || l.Stats().Buffered == 0 {
+			t.Error("no lingering")
+		}
+		later(l, wire.Linger-time.Second)
+	})
+	turns(t, l, 2)
+	if l.Conns() != 1 {
+		t.Error("lingered too short")
+	}
+	on(t, l, func() { later(l, time.Second) })
+	eventually(t, "socket released", func() bool { return l.Conns() == 0 })
+	on(t, l, func() {
+		if l.Stats().Buffered != 0 {
+			t.Error("bytes left")
+		}
+	})
+	c.Close()
+}
+
+func TestAbortLosesQueue(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	on(t, l, func() {
+		h.conn.Write(make([]byte, 16<<20))
+		h.conn.Abort()
+		if l.Conns() != 0 || l.Stats().Buffered != 0 {
+			t.Error("something stays after Abort")
+		}
+	})
+	if n, _ := io.Copy(io.Discard, c); n >= 16<<20 {
+		t.Error("all bytes arrived")
+	}
+}
+
+func TestEarly(t *testing.T) {
+	l := start(t, Options{})
+	s, c := socket(t)
+	s.Early = []byte("early ")
+	if _, err := c.Write([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	h := attach(t, l, s)
+	h.until(t, "all bytes", func() bool { return h.got.String() == "early late" })
+
+	s, c = socket(t)
+	s.Early = []byte("early ")
+	if _, err := c.Write([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	h = &peer{l: l, news: make(chan struct{}, 1)}
+	on(t, l, func() {
+		h.conn, _ = l.Attach(s, h)
+		h.conn.Pause()
+	})
+	turns(t, l, 3)
+	on(t, l, func() {
+		if h.data != 0 {
+			t.Error("early bytes while paused")
+		}
+		h.conn.Resume()
+		h.conn.Pause()
+		h.conn.Resume()
+	})
+	h.until(t, "all bytes", func() bool { return h.got.String() == "early late" })
+
+	s, _ = socket(t)
+	s.Early = []byte("early")
+	on(t, l, func() {
+		c, _ := l.Attach(s, h)
+		s, ok := c.Detach()
+		if !ok || string(s.Early) != "early" {
+			t.Errorf("detached %v with %q", ok, s.Early)
+		}
+		CloseSocket(s)
+	})
+
+	// A peer that is gone while early bytes wait behind a pause.
+	s, c = socket(t)
+	s.Early = []byte("early")
+	h = &peer{l: l, news: make(chan struct{}, 1)}
+	on(t, l, func() {
+		h.conn, _ = l.Attach(s, h)
+		h.conn.Pause()
+	})
+	c.Close()
+	h.until(t, "closed", func() bool { return h.closed != nil })
+}
+
+func TestEarlyThenFailure(t *testing.T) {
+	l := start(t, Options{})
+	s, far := socketPair(t)
+	unix.Close(far)
+	s.Early = []byte("early")
+	h := &peer{l: l, news: make(chan struct{}, 1)}
+	on(t, l, func() {
+		h.conn, _ = l.Attach(s, h)
+		h.conn.Write([]byte("x"))
+	})
+	h.until(t, "closed", func() bool { return h.closed != nil })
+	if h.got.String() != "early" {
+		t.Errorf("got %q", h.got.String())
+	}
+}
+
+// TestLateEvent makes two sockets ready in one batch of events. The handler of
+// the first one closes the second, and a new socket gets its descriptor: the
+// event that is still to come must not reach it.
+func TestLateEvent(t *testing.T) {
+	l := start(t, Options{})
+	var peers [2]*peer
+	var fds, fars [2]int
+	var successor *peer
+	var newFar int
+	replace := func(i int) func([]byte) {
+		return func([]byte) {
+			if successor != nil {
+				return
+			}
+			other := 1 - i
+			peers[other].conn.Abort()
+			s, far := socketPair(t)
+			newFar = far
+			if s.FD != fds[other] {
+				t.Errorf("the new descriptor is %d, want %d", s.FD, fds[other])
+			}
+			successor = &peer{l: l, news: make(chan struct{}, 1)}
+			successor.conn, _ = l.Attach(s, successor)
+		}
+	}
+	on(t, l, func() {
+		for i := range peers {
+			s, far := socketPair(t)
+			fds[i], fars[i] = s.FD, far
+			peers[i] = &peer{l: l, news: make(chan struct{}, 1), onData: replace(i)}
+			peers[i].conn, _ = l.Attach(s, peers[i])
+		}
+		for _, far := range fars {
+			if _, err := unix.Write(far, []byte("both at once")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	turns(t, l, 3)
+	on(t, l, func() {
+		if n := peers[0].data + peers[1].data; n != 1 {
+			t.Errorf("%d calls of Data, want 1", n)
+		}
+		if successor.data != 0 || successor.closed != nil {
+			t.Error("an event of the old socket reached the new one")
+		}
+		if _, err := unix.Write(newFar, []byte("mine")); err != nil {
+			t.Error(err)
+		}
+	})
+	successor.until(t, "own bytes", func() bool { return successor.got.String() == "mine" })
+	for _, fd := range append(fars[:], newFar) {
+		unix.Close(fd)
+	}
+}
+
+// TestOrderings runs every sequence of four of these steps against one socket
+// and checks each against what must hold in all of them.
+func TestOrderings(t *testing.T) {
+	const length = 4
+	l := start(t, Options{})
+	steps := []string{"pause", "resume", "close", "abort", "write", "peer writes", "peer closes", "turn"}
+	total := 1
+	for range length {
+		total *= len(steps)
+	}
+	for n := range total {
+		var names []string
+		for k, m := 0, n; k < length; k, m = k+1, m/len(steps) {
+			names = append(names, steps[m%len(steps)])
+		}
+		if !ordering(t, l, names) {
+			t.Fatalf("sequence %q", names)
+		}
+	}
+}
+
+// ordering runs one sequence and reports whether everything held.
+func ordering(t *testing.T, l *Loop, steps []string) bool {
+	s, far := socketPair(t)
+	h := &peer{l: l, news: make(chan struct{}, 1)}
+	var isPaused, over, peerClosed bool
+	sent, ok := 0, true
+	fail := func(what string) {
+		t.Error(what)
+		ok = false
+	}
+	check := func() {
+		if isPaused || over {
+			fail("called while paused or closed")
+		}
+	}
+	h.onData = func([]byte) { check() }
+	h.onClose = func(error) {
+		if over || !peerClosed {
+			fail("Closed without reason")
+		}
+		over = true
+	}
+	on(t, l, func() {
+		var err error
+		if h.conn, err = l.Attach(s, h); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, step := range steps {
+		if step == "turn" {
+			turns(t, l, 1)
+			continue
+		}
+		on(t, l, func() {
+			switch step {
+			case "pause":
+				h.conn.Pause()
+				isPaused = true
+			case "resume":
+				h.conn.Resume()
+				isPaused = false
+			case "close":
+				h.conn.Close()
+				over = true
+			case "abort":
+				h.conn.Abort()
+				over = true
+			case "write":
+				h.conn.Write([]byte("hello"))
+			case "peer writes":
+				if !peerClosed {
+					if _, err := unix.Write(far, []byte("abc")); err == nil {
+						sent += 3
+					}
+				}
+			case "peer closes":
+				if !peerClosed {
+					unix.Close(far)
+					peerClosed = true
+				}
+			}
+		})
+	}
+	if over {
+		turns(t, l, 2)
+	} else if peerClosed {
+		h.until(t, "closed", func() bool { return over })
+	} else if !isPaused {
+		h.until(t, "all bytes", func() bool { return h.got.Len() == sent })
+	}
+	on(t, l, func() {
+		if len(h.closed) > 1 || h.got.Len() > sent {
+			fail("told too much")
+		}
+		h.conn.Abort()
+	})
+	if !peerClosed {
+		unix.Close(far)
+	}
+	eventually(t, "released", func() bool { return l.Conns() == 0 })
+	return ok
+}
+
+// allocs is testing.AllocsPerRun without its GOMAXPROCS(1), under which a loop
+// that spins would keep the test from running.
+func allocs(runs uint64, fn func()) uint64 {
+	var before, after runtime.MemStats
+	fn()
+	runtime.ReadMemStats(&before)
+	for range runs {
+		fn()
+	}
+	runtime.ReadMemStats(&after)
+	return (after.Mallocs - before.Mallocs) / runs
+}
+
+func TestRoundTripDoesNotAllocate(t *testing.T) {
+	l := start(t, Options{})
+	a, client := socket(t)
+	b, server := socket(t)
+	relay(t, l, a, b)
+	p := make([]byte, 80)
+	trip := func(from, to net.Conn) {
+		if _, err := from.Write(p); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(to, p); err != nil {
+			t.Error(err)
+		}
+	}
+	n := allocs(500, func() {
+		trip(client, server)
+		trip(server, client)
+	})
+	if n != 0 {
+		t.Errorf("%v allocations for a request and its reply", n)
+	}
+}
+
+func TestQueueDoesNotAllocate(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	big := make([]byte, 3<<20)
+	write := func() { h.conn.Write(big) }
+	done := make(chan struct{}, 1)
+	post := func() { write(); done <- struct{}{} }
+	n := allocs(20, func() {
+		l.Post(post)
+		<-done
+		if _, err := io.ReadFull(c, big); err != nil {
+			t.Error(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations for a queue of chunks", n)
+	}
+}
