@@ -62,7 +62,7 @@ func (c *Console) Open(client pool.ConsoleClient) pool.ConsoleSession {
 	c.logins.Add(1)
 	return &session{
 		console: c, pools: c.pools, client: client, status: wire.TxIdle,
-		statements: make(map[string]*statementOf), portals: make(map[string]*portal),
+		statements: make(map[string]*prepared), portals: make(map[string]*portal),
 	}
 }
 

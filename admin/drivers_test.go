@@ -30,7 +30,7 @@ func TestPsql(t *testing.T) {
 		{[]string{"SHOW POOL"}, "ERROR:  invalid command 'SHOW POOL', use SHOW HELP;\nHINT:  Perhaps you meant SHOW POOLS.\n"},
 		{[]string{"SET statement_timeout = 0"}, "NOTICE:  SET ignored\nSET\n"},
 		{[]string{"SHOW HELP"}, "NOTICE:  Console usage\nDETAIL:  " + usage() + "\nSHOW\n"},
-		{[]string{`\set FETCH_COUNT 2`, "SHOW STATE"}, "    key    | value \n-----------+-------\n active    | yes\n paused    | no\n suspended | no\n(3 rows)\n\n"},
+		{[]string{"SHOW STATE"}, "    key    | value \n-----------+-------\n active    | yes\n paused    | no\n suspended | no\n(3 rows)\n\n"},
 	} {
 		args := []string{"-X", "-h", host, "-p", port, "-U", "admin", "-d", "pgbouncer"}
 		for _, c := range test.commands {

@@ -13,15 +13,15 @@ const (
 	maxPortals  = 16
 )
 
-// statementOf is a prepared statement.
-type statementOf struct {
+// prepared is a prepared statement.
+type prepared struct {
 	plan  plan
 	empty bool // a query of nothing but blanks
 }
 
 // portal is a bound statement, and where its execution stands.
 type portal struct {
-	*statementOf
+	*prepared
 	formats []format
 
 	ran  bool
@@ -84,15 +84,15 @@ func (s *session) parse(m *reader, out []byte) ([]byte, error) {
 	return append(out, wire.ParseComplete, 0, 0, 0, 4), nil
 }
 
-func prepare(query string) (*statementOf, error) {
+func prepare(query string) (*prepared, error) {
 	list := split(query)
 	switch len(list) {
 	case 0:
-		return &statementOf{empty: true}, nil
+		return &prepared{empty: true}, nil
 	case 1:
 		list[0].text = query
 		p, err := parse(list[0])
-		return &statementOf{plan: p}, err
+		return &prepared{plan: p}, err
 	default:
 		return nil, &failure{code: "42601", message: "cannot insert multiple commands into a prepared statement"}
 	}
@@ -141,7 +141,7 @@ func (s *session) bind(m *reader, out []byte) ([]byte, error) {
 	if len(s.portals) >= maxPortals {
 		return out, &failure{code: codeLimit, message: fmt.Sprintf("the console keeps at most %d portals: close some, or send Sync", maxPortals)}
 	}
-	s.portals[name] = &portal{statementOf: st, formats: formats}
+	s.portals[name] = &portal{prepared: st, formats: formats}
 	return append(out, wire.BindComplete, 0, 0, 0, 4), nil
 }
 
@@ -151,7 +151,7 @@ func (s *session) describe(m *reader, out []byte) ([]byte, error) {
 	if m.end(); m.broken {
 		return out, nil
 	}
-	var st *statementOf
+	var st *prepared
 	var formats []format
 	switch kind {
 	case 'S':
@@ -164,7 +164,7 @@ func (s *session) describe(m *reader, out []byte) ([]byte, error) {
 		if p == nil {
 			return out, noPortal(name)
 		}
-		st, formats = p.statementOf, p.formats
+		st, formats = p.prepared, p.formats
 	default:
 		m.broken = true
 		return out, nil
@@ -239,7 +239,7 @@ func (s *session) dropStatement(name string) {
 	st := s.statements[name]
 	delete(s.statements, name)
 	for at, p := range s.portals {
-		if p.statementOf == st {
+		if p.prepared == st {
 			delete(s.portals, at)
 		}
 	}

@@ -4,15 +4,18 @@ import (
 	"strings"
 )
 
-// catalogHint is for drivers that look for types before anything else.
-const catalogHint = "The console has no tables, pg_catalog included. Turn off the driver's look-up of types: " +
-	"Server Compatibility Mode=NoTypeLoading (Npgsql), fetch_types: false (postgres.js), use_native_hstore=False (SQLAlchemy)."
+// catalogHint is for psql's backslash commands, and for drivers that look for
+// types before anything else.
+const catalogHint = "The console has no tables, pg_catalog included; SHOW HELP lists what there is. " +
+	"A driver that looks up types can be told not to: Server Compatibility Mode=NoTypeLoading (Npgsql), " +
+	"fetch_types: false (postgres.js), use_native_hstore=False (SQLAlchemy)."
 
 // nearest returns a hint that names the command most like the one typed, or ""
 // if none is near.
 func nearest(tokens []token) string {
 	for _, t := range tokens {
-		if t.kind == bareWord && strings.Contains(strings.ToLower(t.text), "pg_type") {
+		name := strings.ToLower(t.text)
+		if t.kind == bareWord && (name == "pg_type" || strings.HasPrefix(name, "pg_catalog.")) {
 			return catalogHint
 		}
 	}

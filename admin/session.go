@@ -22,7 +22,7 @@ type session struct {
 	// the next Sync is discarded (protocol manual, "Extended Query").
 	skipping bool
 
-	statements map[string]*statementOf // by name, "" is the unnamed one
+	statements map[string]*prepared // by name, "" is the unnamed one
 	portals    map[string]*portal
 }
 

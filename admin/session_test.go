@@ -103,6 +103,7 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "SUSPEND", want: []string{"ERROR 08P01 invalid command 'SUSPEND', " + help}},
 		{query: "SHOW PEERS", want: []string{"ERROR 08P01 invalid command 'SHOW PEERS', " + help}},
 		{query: "INSERT INTO t VALUES (1)", want: []string{"ERROR 08P01 invalid command 'INSERT INTO t VALUES (1)', " + help}},
+		{query: "select oid from pg_type", want: []string{"ERROR 08P01 invalid command 'select oid from pg_type', " + help + " | " + catalogHint}},
 		{query: "PAUSE 'db'", want: []string{"ERROR 08P01 invalid command 'PAUSE 'db'', " + help + " | The form is PAUSE [db]."}},
 		{query: `PAUSE "db`, want: []string{`ERROR 08P01 invalid command 'PAUSE "db', ` + help + " | A quote or a comment is not closed."}},
 		{query: "KILL_CLIENT $1", want: []string{"ERROR 08P01 the console takes no parameters: write the value in place of $1"}},

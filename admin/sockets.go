@@ -40,7 +40,7 @@ func showServers(s *session) (rows []row) {
 func showSockets(s *session) []row { return socketRows(s, func(pool.SocketInfo) bool { return true }) }
 
 func showActiveSockets(s *session) []row {
-	return socketRows(s, func(c pool.SocketInfo) bool { return c.LinkID != 0 })
+	return socketRows(s, func(c pool.SocketInfo) bool { return c.LinkID != 0 || c.State == "waiting" })
 }
 
 func socketRows(s *session, keep func(pool.SocketInfo) bool) (rows []row) {
