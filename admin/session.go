@@ -2,7 +2,6 @@ package admin
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
@@ -128,8 +127,6 @@ func (s *session) fail(out []byte, err error) []byte {
 	if log := s.console.opts.Log; log != nil && log.Enabled(pool.Error) {
 		log.Log(pool.Error, s.client.Prefix, f.Message)
 	}
-	// A NUL would end the field early, and with it the message.
-	f.Message = strings.ReplaceAll(f.Message, "\x00", "")
 	return wire.AppendError(out, f)
 }
 

@@ -2,9 +2,11 @@ package admin
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -268,5 +270,32 @@ func TestTerminate(t *testing.T) {
 	reply, end := open(t, &fakePools{}, true).Handle(nil, wire.Terminate, nil, nil)
 	if !end || len(reply) > 0 {
 		t.Errorf("answered %q, end %v", reply, end)
+	}
+}
+
+// lines is a pool.Logger that keeps what it is told.
+type lines struct{ list []string }
+
+func (*lines) Enabled(pool.Level) bool { return true }
+
+func (l *lines) Log(level pool.Level, prefix, text string) {
+	if level == pool.Error {
+		l.list = append(l.list, prefix+" "+text)
+	}
+}
+
+// Every error that a client is sent is logged too.
+func TestErrorsAreLogged(t *testing.T) {
+	log := &lines{}
+	s := New(&fakePools{}, Options{Log: log}).Open(pool.ConsoleClient{Prefix: "C-7: pgbouncer/admin@unix:6432"})
+	defer s.Close()
+	ask(t, s, "RELOAD")
+	send(t, s, parseOf("", "nonsense"), syncNow)
+	want := []string{
+		"C-7: pgbouncer/admin@unix:6432 admin access needed",
+		"C-7: pgbouncer/admin@unix:6432 invalid command 'nonsense', use SHOW HELP;",
+	}
+	if !slices.Equal(log.list, want) {
+		t.Errorf("got %q, want %q", log.list, want)
 	}
 }
