@@ -1,0 +1,349 @@
+package integration
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgweir/pgweir/integration/pooler"
+	"github.com/pgweir/pgweir/integration/postgres"
+)
+
+// The size of the crowd, and of the pool that it shares.
+const (
+	manyClients = 400
+	fewServers  = 20
+)
+
+// loadTime is how long a load lasts.
+const loadTime = 2 * time.Second
+
+// manyOverFew is the configuration of a transaction pool for a crowd.
+func manyOverFew(db *postgres.Cluster, database string, more map[string]string) pooler.Config {
+	settings := map[string]string{
+		"default_pool_size": strconv.Itoa(fewServers),
+		"max_client_conn":   strconv.Itoa(2 * manyClients),
+		"pool_mode":         "transaction",
+	}
+	for key, value := range more {
+		settings[key] = value
+	}
+	return config(db, database, settings)
+}
+
+// TestPgbench has pgbench check that each client gets its own rows, by the
+// simple and by the extended protocol.
+func TestPgbench(t *testing.T) {
+	t.Parallel()
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, nil))
+	base := atRest(t, p, database)
+
+	// A client that gets another one's row divides by zero, which ends it and
+	// fails the run.
+	const script = `\set what random(1, 1000000000)
+select :client_id as who, :what as what \gset got_
+\if :got_who <> :client_id or :got_what <> :what
+select 1/0;
+\endif
+begin;
+select :client_id as who, :what + 1 as what \gset got_
+select set_config('pgweir.owner', :client_id || '.' || :what, true);
+select current_setting('pgweir.owner') = :client_id || '.' || :what as mine \gset got_
+\if :got_who <> :client_id or :got_what <> :what + 1 or not :got_mine
+select 1/0;
+\endif
+commit;
+`
+	path, err := suite.sandbox.WriteFile("own-rows.sql", []byte(script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, protocol := range []string{"simple", "extended"} {
+		watch := watchLimit(t, db, database, fewServers)
+		out, err := db.Pgbench(testContext(t), "-n", "-f", path, "-M", protocol,
+			"-c", strconv.Itoa(manyClients), "-j", "2", "-T", strconv.Itoa(int(2*loadTime.Seconds())),
+			"-h", p.Host, "-p", strconv.Itoa(p.Port), "-U", user, database)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", protocol, err, out)
+		}
+		watch.stop(t)
+		if !strings.Contains(out, "number of failed transactions: 0 (") {
+			t.Errorf("%s:\n%s", protocol, out)
+		}
+	}
+	base.check(t)
+}
+
+// TestManyClients has a crowd run tagged work in each way that a driver can
+// phrase it.
+func TestManyClients(t *testing.T) {
+	t.Parallel()
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, nil))
+	base := atRest(t, p, database)
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
+		watch := watchLimit(t, db, database, fewServers)
+		c := startCrowd(t, p, database, mode, manyClients)
+		c.runFor(t, loadTime)
+		if err := c.stop(); err != nil {
+			t.Errorf("%v: %v", mode, err)
+		}
+		watch.stop(t)
+		if n := c.done.Load(); n < manyClients {
+			t.Errorf("%v: only %d pieces of work were done", mode, n)
+		}
+	}
+	base.check(t)
+}
+
+// A crowd is many clients that work until they are told to stop.
+type crowd struct {
+	done    atomic.Int64 // pieces of work
+	refused atomic.Int64 // errors that the test allows, each followed by a new connection
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+
+	mu   sync.Mutex
+	errs []error
+}
+
+// tolerance says which errors the clients of a crowd take in their stride: they
+// connect anew.
+type tolerance func(error) bool
+
+func startCrowd(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExecMode, clients int, allow ...tolerance) *crowd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	c := &crowd{cancel: cancel}
+	var connected sync.WaitGroup
+	connected.Add(clients)
+	for id := range clients {
+		c.workers.Go(func() { c.client(ctx, p, database, mode, id, connected.Done, allow) })
+	}
+	t.Cleanup(func() { c.stop() })
+	connected.Wait()
+	return c
+}
+
+// client is one of the crowd. It tells by connected when it is in, or will
+// never be.
+func (c *crowd) client(ctx context.Context, p *pooler.Pooler, database string, mode pgx.QueryExecMode, id int, connected func(), allow []tolerance) {
+	in := sync.OnceFunc(connected)
+	defer in()
+	for ctx.Err() == nil {
+		err := func() error {
+			conn, err := dial(ctx, p, database, mode)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(context.Background())
+			in()
+			for n := 0; ctx.Err() == nil; n++ {
+				// Work in hand is finished: a client that leaves in the midst of
+				// a transaction is another test.
+				if err := ownRows(context.WithoutCancel(ctx), conn, id, n); err != nil {
+					return err
+				}
+				c.done.Add(1)
+			}
+			return nil
+		}()
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		allowed := false
+		for _, a := range allow {
+			allowed = allowed || a(err)
+		}
+		if !allowed {
+			c.mu.Lock()
+			c.errs = append(c.errs, fmt.Errorf("client %d: %w", id, err))
+			c.mu.Unlock()
+			c.cancel()
+			return
+		}
+		c.refused.Add(1)
+	}
+}
+
+// errNotMine means that a client got what it had not asked for.
+var errNotMine = errors.New("a reply to somebody else")
+
+// ownRows does one of several kinds of work and checks each row of it.
+func ownRows(ctx context.Context, conn *pgx.Conn, id, n int) error {
+	tag := fmt.Sprintf("client %d, piece %d", id, n)
+	mine := func(got string) error {
+		if got != tag {
+			return fmt.Errorf("%w: %q instead of %q", errNotMine, got, tag)
+		}
+		return nil
+	}
+	one := func(q interface {
+		QueryRow(context.Context, string, ...any) pgx.Row
+	}, sql string, args ...any,
+	) error {
+		var got string
+		if err := q.QueryRow(ctx, sql, args...).Scan(&got); err != nil {
+			return err
+		}
+		return mine(got)
+	}
+	switch n % 5 {
+	case 0:
+		return one(conn, "select $1::text", tag)
+	case 1: // many rows
+		rows, err := conn.Query(ctx, "select $1::text from generate_series(1, 50)", tag)
+		if err != nil {
+			return err
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if len(all) != 50 {
+			return fmt.Errorf("%s: %d rows of 50", tag, len(all))
+		}
+		for _, got := range all {
+			if err := mine(got); err != nil {
+				return err
+			}
+		}
+		return nil
+	case 2: // a transaction, whose settings are its own
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "select set_config('pgweir.owner', $1, true)", tag); err != nil {
+				return err
+			}
+			return one(tx, "select current_setting('pgweir.owner')")
+		})
+	case 3: // an error, after which the connection is as good as before
+		var pgErr *pgconn.PgError
+		err := one(conn, "select ($1::text)::int::text", tag)
+		if !errors.As(err, &pgErr) || pgErr.Code != "22P02" {
+			return fmt.Errorf("%s: a text that is no number gave %w", tag, cmp.Or(err, errors.New("no error")))
+		}
+		if !strings.Contains(pgErr.Message, strconv.Quote(tag)) {
+			return fmt.Errorf("%w: error %q instead of one about %q", errNotMine, pgErr.Message, tag)
+		}
+		return nil
+	default: // a pipeline
+		var batch pgx.Batch
+		for range 5 {
+			batch.Queue("select $1::text", tag)
+		}
+		results := conn.SendBatch(ctx, &batch)
+		for range 5 {
+			if err := one(batchRows{results}, ""); err != nil {
+				return errors.Join(err, results.Close())
+			}
+		}
+		return results.Close()
+	}
+}
+
+// batchRows gives the results of a batch the shape of a connection.
+type batchRows struct{ pgx.BatchResults }
+
+func (b batchRows) QueryRow(context.Context, string, ...any) pgx.Row {
+	return b.BatchResults.QueryRow()
+}
+
+// runFor lets the crowd work.
+func (c *crowd) runFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-testContext(t).Done():
+	}
+}
+
+// progress waits until the crowd has done n more pieces of work.
+func (c *crowd) progress(t *testing.T, what string, n int64) {
+	t.Helper()
+	from := c.done.Load()
+	eventually(t, what, func() error {
+		if done := c.done.Load() - from; done < n {
+			return fmt.Errorf("%d of %d pieces of work are done; %w", done, n, c.err())
+		}
+		return nil
+	})
+}
+
+func (c *crowd) err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.errs...)
+}
+
+// stop has the clients finish and leave. It returns what they complain of.
+func (c *crowd) stop() error {
+	c.cancel()
+	c.workers.Wait()
+	return c.err()
+}
+
+// limitWatch samples the number of a database's backends.
+type limitWatch struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	samples, most int
+	err           error
+	limit         int
+}
+
+// watchLimit watches pg_stat_activity until stop.
+func watchLimit(t *testing.T, db *postgres.Cluster, database string, limit int) *limitWatch {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &limitWatch{cancel: cancel, ended: make(chan struct{}), limit: limit}
+	t.Cleanup(cancel)
+	conn, err := db.Connect(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(w.ended)
+		defer conn.Close(context.Background())
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			var n int
+			if w.err = conn.QueryRow(context.Background(), "select count(*) from pg_stat_activity where datname = $1", database).Scan(&n); w.err != nil {
+				return
+			}
+			w.samples++
+			w.most = max(w.most, n)
+			<-tick.C
+		}
+	}()
+	return w
+}
+
+// stop fails the test if the limit was ever exceeded.
+func (w *limitWatch) stop(t *testing.T) {
+	t.Helper()
+	w.cancel()
+	<-w.ended
+	switch {
+	case w.err != nil:
+		t.Errorf("watching pg_stat_activity: %v", w.err)
+	case w.most > w.limit:
+		t.Errorf("pg_stat_activity showed %d backends, the limit is %d", w.most, w.limit)
+	case w.most == 0:
+		t.Errorf("pg_stat_activity showed no backend in %d samples", w.samples)
+	}
+}

@@ -1,0 +1,195 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgweir/pgweir/integration/pooler"
+	"github.com/pgweir/pgweir/integration/postgres"
+	"github.com/pgweir/pgweir/integration/sandbox"
+)
+
+// suite is what all tests share: one Postgres, which no test may stop or
+// reconfigure, and the pooler's program.
+var suite struct {
+	sandbox  *sandbox.Sandbox
+	postgres *postgres.Cluster
+	binary   string
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(runSuite(m))
+}
+
+func runSuite(m *testing.M) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	failed := func(err error) int {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		return 1
+	}
+	var err error
+	if suite.sandbox, err = sandbox.New(); err != nil {
+		return failed(err)
+	}
+	defer suite.sandbox.Close()
+	if suite.binary, err = pooler.Binary(ctx, suite.sandbox); err != nil {
+		return failed(err)
+	}
+	if suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections); err != nil {
+		return failed(err)
+	}
+	return m.Run()
+}
+
+var manyConnections = postgres.Options{Settings: map[string]string{"max_connections": "400"}}
+
+// patience bounds whatever a test waits for. It is long, because it is only
+// ever used up by a test that fails.
+const patience = 60 * time.Second
+
+// testContext ends with the test, or with patience.
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// ownPostgres starts a cluster that the test may stop, crash and reconfigure.
+func ownPostgres(t *testing.T) *postgres.Cluster {
+	t.Helper()
+	s, err := sandbox.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	db, err := postgres.Start(testContext(t), s, manyConnections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// serial makes names unique within the suite.
+var serial atomic.Int64
+
+// ownDatabase makes a database of the test's own and returns its name.
+func ownDatabase(t *testing.T, db *postgres.Cluster) string {
+	t.Helper()
+	name := fmt.Sprintf("db%d", serial.Add(1))
+	if err := db.Exec(testContext(t), "create database "+name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// user is whom the clients of the tests log in as.
+const user = "app"
+
+// entry is the [databases] line that leads clients to a database, as the
+// superuser.
+func entry(db *postgres.Cluster, database string, more ...string) string {
+	return fmt.Sprintf("%s = host=%s port=%d user=%s %s", database, db.Host, db.Port, postgres.Superuser, strings.Join(more, " "))
+}
+
+// config is a pooler's configuration for one database.
+func config(db *postgres.Cluster, database string, settings map[string]string) pooler.Config {
+	return pooler.Config{
+		Settings:  settings,
+		Databases: []string{entry(db, database)},
+		Userlist:  map[string]string{user: ""},
+	}
+}
+
+// startPooler starts a pooler that ends with the test. When the test has
+// failed, the pooler's log is printed.
+func startPooler(t *testing.T, c pooler.Config) *pooler.Pooler {
+	t.Helper()
+	name := fmt.Sprintf("pooler%d", serial.Add(1))
+	p, err := pooler.Start(testContext(t), suite.sandbox, name, suite.binary, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		select {
+		case <-p.Done():
+			t.Errorf("the pooler ended by itself: %v", p.Err())
+		default:
+		}
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(p.Log(), "DATA RACE") || strings.Contains(p.Log(), "panic:") {
+			t.Error("the pooler's log tells of a race or a panic")
+		}
+		if t.Failed() {
+			t.Logf("the pooler's log ends:\n%s", lastLines(p.Log(), 60))
+		}
+	})
+	return p
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// isPgBouncer reports whether the suite runs on a PgBouncer, to see whether the
+// tests themselves are right.
+func isPgBouncer(t *testing.T, p *pooler.Pooler) bool {
+	t.Helper()
+	rows, err := p.Console(testContext(t), "SHOW VERSION")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.HasPrefix(rows[0]["version"], "PgBouncer")
+}
+
+// connect opens a connection through the pooler that ends with the test. Its
+// statements are unnamed, or simple: a transaction pool takes both.
+func connect(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExecMode) *pgx.Conn {
+	t.Helper()
+	conn, err := dial(testContext(t), p, database, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func dial(ctx context.Context, p *pooler.Pooler, database string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig(p.DSN(user, "", database))
+	if err != nil {
+		return nil, err
+	}
+	c.DefaultQueryExecMode = mode
+	return pgx.ConnectConfig(ctx, c)
+}
+
+// eventually calls check until it returns nil.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience / 2); ; <-tick.C {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
