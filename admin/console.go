@@ -47,13 +47,18 @@ type Console struct {
 
 var _ pool.Console = (*Console)(nil)
 
-// New returns a Console over pools.
-func New(pools Pooler, opts Options) *Console {
+// New returns a Console, which has yet to be told of its pools.
+func New(opts Options) *Console {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Console{pools: pools, opts: opts}
+	return &Console{opts: opts}
 }
+
+// Attach tells c of the pools that it is to look after. It must be called once,
+// before the first Open: the pools and their console need each other, and the
+// pools are made second.
+func (c *Console) Attach(pools Pooler) { c.pools = pools }
 
 // Open starts the session of a client that has been let in. The session must
 // be closed.

@@ -20,7 +20,7 @@ func TestPsql(t *testing.T) {
 	if err != nil {
 		t.Skip("no psql on the PATH")
 	}
-	host, port, _ := net.SplitHostPort(serve(t, New(&fakePools{Pooler: emptyPools{}}, Options{Version: version})))
+	host, port, _ := net.SplitHostPort(serve(t, newConsole(&fakePools{Pooler: emptyPools{}}, Options{Version: version})))
 	for _, test := range []struct {
 		commands []string // each a -c of its own
 		want     string
@@ -45,7 +45,7 @@ func TestPsql(t *testing.T) {
 
 // TestPgx connects with pgx in each of its ways to run a query.
 func TestPgx(t *testing.T) {
-	address := serve(t, New(&fakePools{Pooler: emptyPools{}}, Options{Version: version}))
+	address := serve(t, newConsole(&fakePools{Pooler: emptyPools{}}, Options{Version: version}))
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
 		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
@@ -99,7 +99,7 @@ func TestPgx(t *testing.T) {
 
 // TestDatabaseSQL goes the way most exporters go.
 func TestDatabaseSQL(t *testing.T) {
-	db, err := sql.Open("pgx", "postgres://admin@"+serve(t, New(&fakePools{Pooler: emptyPools{}}, Options{Version: version}))+"/pgbouncer")
+	db, err := sql.Open("pgx", "postgres://admin@"+serve(t, newConsole(&fakePools{Pooler: emptyPools{}}, Options{Version: version}))+"/pgbouncer")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,10 +76,16 @@ var (
 
 const version = "PgBouncer 1.26.1"
 
+func newConsole(pools Pooler, opts Options) *Console {
+	c := New(opts)
+	c.Attach(pools)
+	return c
+}
+
 // open starts a session over pools, of an administrator or of one of stats_users.
 func open(t *testing.T, pools Pooler, full bool) pool.ConsoleSession {
 	t.Helper()
-	c := New(pools, Options{Version: version, Started: started, Now: func() time.Time { return now }})
+	c := newConsole(pools, Options{Version: version, Started: started, Now: func() time.Time { return now }})
 	s := c.Open(pool.ConsoleClient{ID: 7, User: "admin", Admin: full, Prefix: "C-7: pgbouncer/admin@unix:6432 "})
 	t.Cleanup(s.Close)
 	return s

@@ -56,7 +56,11 @@ func parse(st statement) (plan, error) {
 	} else if isWord(first) && (len(st.tokens) == 1 || len(st.tokens) == 2 && isWord(st.tokens[1])) {
 		name, arg := first.text, ""
 		if len(st.tokens) == 2 {
-			arg = st.tokens[1].text
+			// Left out means all databases. Empty is a slip, of a script say,
+			// and PgBouncer takes it to mean all, too.
+			if arg = st.tokens[1].text; arg == "" {
+				return plan{}, badArguments("An argument is not empty. Leave it out to mean all.")
+			}
 		}
 		if p, ok, err := lookUp(name, arg); ok || err != nil {
 			return p, err

@@ -34,6 +34,7 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "PAUSE", want: []string{"CommandComplete PAUSE"}, calls: "pause"},
 		{query: "PAUSE Db", want: []string{"CommandComplete PAUSE"}, calls: "pause Db"},
 		{query: `pause "my ""db"""; `, want: []string{"CommandComplete PAUSE"}, calls: `pause my "db"`},
+		{query: `KILL ""`, want: []string{"ERROR 08P01 bad arguments | An argument is not empty. Leave it out to mean all."}},
 		{query: "PAUSE my-db.x", want: []string{"CommandComplete PAUSE"}, calls: "pause my-db.x"},
 		{query: "PAUSE x", err: errors.New("no such database: x"), want: []string{"ERROR 08P01 no such database: x"}, calls: "pause x"},
 		{query: "RESUME", want: []string{"CommandComplete RESUME"}, calls: "resume"},
@@ -287,7 +288,7 @@ func (l *lines) Log(level pool.Level, prefix, text string) {
 // Every error that a client is sent is logged too.
 func TestErrorsAreLogged(t *testing.T) {
 	log := &lines{}
-	s := New(&fakePools{}, Options{Log: log}).Open(pool.ConsoleClient{Prefix: "C-7: pgbouncer/admin@unix:6432"})
+	s := newConsole(&fakePools{}, Options{Log: log}).Open(pool.ConsoleClient{Prefix: "C-7: pgbouncer/admin@unix:6432"})
 	defer s.Close()
 	ask(t, s, "RELOAD")
 	send(t, s, parseOf("", "nonsense"), syncNow)

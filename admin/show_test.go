@@ -344,7 +344,7 @@ func TestConsoleShowsItself(t *testing.T) {
 
 func TestWelcome(t *testing.T) {
 	snap := settings("login_notify_message = maintenance at noon\n")
-	s := New(configured{snap: snap}, Options{}).Open(pool.ConsoleClient{
+	s := newConsole(configured{snap: snap}, Options{}).Open(pool.ConsoleClient{
 		Params: [][2]string{{"application_name", "psql"}}, Key: wire.CancelKey{0, 0, 0, 7, 0, 0, 0, 9},
 	})
 	defer s.Close()
