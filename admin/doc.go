@@ -21,6 +21,7 @@
 //
 // The pool owns the client's socket. It hands each message to the session,
 // whole and one at a time, on a goroutine where blocking is allowed, and
-// writes out what comes back. Nothing in here runs on a loop, and everything
-// the console knows of the pools comes as plain values through Pooler.
+// writes out what comes back. Of a session only Open and Welcome run on a loop,
+// and they return at once. Everything the console knows of the pools comes as
+// plain values through Pooler.
 package admin

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"os/exec"
 	"strings"
@@ -45,7 +46,7 @@ func TestPsql(t *testing.T) {
 
 // TestPgx connects with pgx in each of its ways to run a query.
 func TestPgx(t *testing.T) {
-	address := serve(t, newConsole(&fakePools{Pooler: emptyPools{}}, Options{Version: version}))
+	address := serve(t, newConsole(&fakePools{Pooler: busyPools{}}, Options{Version: version}))
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
 		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
@@ -73,6 +74,25 @@ func TestPgx(t *testing.T) {
 				state, err := pgx.CollectRows(rows, pgx.RowToStructByName[struct{ Key, Value string }])
 				if err != nil || len(state) != 3 || state[0].Key != "active" || state[0].Value != "yes" {
 					t.Errorf("SHOW STATE: %v, %v", state, err)
+				}
+			}
+			// int4 and numeric, binary in all modes but two
+			for query, want := range map[string]string{
+				"SHOW LISTS":  "free_servers=6 used_servers=7",
+				"SHOW TOTALS": "avg_client_bytes=109951162777 avg_server_bytes=5",
+			} {
+				rows, err := conn.Query(ctx, query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pairs, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (string, error) {
+					var name string
+					var n int64
+					err := r.Scan(&name, &n)
+					return fmt.Sprint(name, "=", n), err
+				})
+				if got := strings.Join(pairs, " "); err != nil || !strings.Contains(got, want) {
+					t.Errorf("%s: %s, %v; want %s", query, got, err, want)
 				}
 			}
 			var one int32
