@@ -2,94 +2,138 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/pgweir/pgweir/admin"
 	"github.com/pgweir/pgweir/admin/logs"
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
-	"github.com/pgweir/pgweir/pool/dial"
-	"github.com/pgweir/pgweir/wire"
-	"github.com/pgweir/pgweir/wire/loop"
 )
 
-var _ = admin.New
-
-func serve(snap *configs.Snapshot) error {
-	n := snap.Main.EventLoops(runtime.GOMAXPROCS(0))
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), n+1))
-	log := logs.New(logs.Options{Stderr: os.Stderr})
+// serve runs a pooler until it is told to shut down. What keeps it from
+// starting is logged, and then errSilent returned.
+func serve(o options) error {
+	parent := parentProcess()
+	log := logs.New(logOptions(o.quiet || parent != nil))
 	defer log.Close()
-	var loops []wire.Loop
-	var real []*loop.Loop
-	var p *pool.Pooler
-	for i := range n {
-		l, err := loop.New(loop.Options{
-			Name: fmt.Sprintf("loop %d", i), Tick: pool.TickEvery, OnTick: func() { p.Worker(i).Tick() },
-			OnPanic: func(_ wire.Handler, v any, stack []byte) {
-				log.Log(pool.Error, "", fmt.Sprintf("BUG: %v\n%s", v, stack))
-			},
-			OnError: func(err error) { log.Log(pool.Error, "", err.Error()) },
-		})
-		if err != nil {
-			return err
-		}
-		loops, real = append(loops, l), append(real, l)
-	}
-	stop := make(chan struct{})
-	p = pool.New(pool.Options{
-		Snapshot: snap, Loops: loops,
-		Dialer: &dial.Chores{Detach: loop.Detach, Context: context.Background()},
-		Chore:  func(fn func()) { go fn() },
-		Random: rand.Reader, Seed: uint64(time.Now().UnixNano()), Wall: loop.Epoch(),
-		Now: func() wire.Time { return wire.Time(time.Since(loop.Epoch())) }, UID: os.Getuid(), Log: log,
-		Stop: func() { close(stop) }, CloseListeners: func() {},
-	})
-	var wg sync.WaitGroup
-	ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", snap.Main.ListenAddr[0], snap.Main.ListenPort))
-	if err != nil {
+	err := start(o, parent, log)
+	switch {
+	case err == nil, err == errSilent:
 		return err
+	case parent != nil:
+		parent.failed(fmt.Sprintf("%s: %v", os.Args[0], err))
+	case !log.Enabled(pool.Fatal):
+		return err // there is no log, and silence would help nobody
 	}
-	f, err := ln.(*net.TCPListener).File()
-	if err != nil {
-		return err
-	}
-	for i, l := range real {
-		if _, err := l.Listen(int(f.Fd()), p.Worker(i).Accept); err != nil {
-			return err
-		}
-		syscall.SetNonblock(int(f.Fd()), true)
-		wg.Go(l.Run)
-	}
-	log.Log(pool.Info, "", "process up: pgweir")
-	sig := make(chan os.Signal, 1)
-	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
-	select {
-	case <-stop:
-	case <-sig:
-	}
-	for _, l := range real {
-		l.Stop()
-	}
-	wg.Wait()
-	return nil
+	log.Log(pool.Fatal, "", err.Error())
+	return errSilent
 }
 
-func main() {
-	snap, err := configs.Load(os.Args[1])
-	if err == nil {
-		err = serve(snap)
+func logOptions(quiet bool) logs.Options {
+	o := logs.Options{PID: os.Getpid()}
+	if !quiet {
+		o.Stderr = os.Stderr
+		o.Journal = logs.UnderJournal(os.Getenv("JOURNAL_STREAM"), os.Stderr)
 	}
+	return o
+}
+
+// start goes through the start, in PgBouncer's order, and then waits for the
+// end.
+func start(o options, parent *parent, log *logs.Log) error {
+	signal.Ignore(syscall.SIGPIPE)
+	snap, err := load(o)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return fmt.Errorf("cannot load config file: %w", err)
+	}
+	if o.daemon && parent == nil {
+		if snap.Main.PidFile == "" {
+			return errors.New("daemon needs pidfile configured")
+		}
+		warn(log, snap)
+		return daemonize(os.Stderr)
+	}
+	if err := switchUser(snap.Main.User); err != nil {
+		return err
+	}
+	if err := configureLog(log, &snap.Main); err != nil {
+		return err
+	}
+	warn(log, snap)
+	if os.Geteuid() == 0 {
+		log.Log(pool.Warning, "", "running as root: give it a user of its own with the setting user, or -u")
+	}
+	if unixSocketInUse(&snap.Main) {
+		return errors.New("unix socket is in use, cannot continue")
+	}
+	pidfile := pidfile(snap.Main.PidFile)
+	stale, err := pidfile.claim()
+	if err != nil {
+		return err
+	}
+	if stale {
+		log.Log(pool.Info, "", "stale pidfile, removing")
+	}
+	if limits, err := openFiles(snap); err != nil {
+		log.Log(pool.Error, "", err.Error())
+	} else {
+		log.Log(pool.Info, "", limits)
+	}
+
+	sockets, err := listen(context.Background(), &snap.Main, log)
+	if err != nil {
+		return err
+	}
+	defer sockets.removeFile()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, handled...)
+	p, err := newProcess(snap, sockets, log)
+	if err != nil {
+		return err
+	}
+	if err := pidfile.write(); err != nil {
+		return err
+	}
+	defer pidfile.remove()
+	stop := p.run()
+	defer stop()
+	log.Printf(pool.Info, "process up: %s, %s, %s, loops: %d", productVersion(), runtime.Version(), eventSource(), len(p.loops))
+	p.notify.ready()
+	parent.serving()
+	for {
+		select {
+		case <-p.ended:
+			return nil
+		case s := <-signals:
+			p.signalled(s.(syscall.Signal))
+		}
 	}
 }
+
+// load reads the configuration, and what the command line has to say to it.
+func load(o options) (*configs.Snapshot, error) {
+	snap, err := configs.Load(o.path)
+	if err == nil && o.user != "" {
+		snap, err = snap.Override("user", o.user)
+	}
+	if err == nil && o.verbose > 0 && !snap.IsSet("verbose") {
+		snap, err = snap.Override("verbose", fmt.Sprint(o.verbose))
+	}
+	return snap, err
+}
+
+// warn logs what Load or Reload had to say.
+func warn(log *logs.Log, snap *configs.Snapshot) {
+	for _, w := range snap.Warnings {
+		log.Log(pool.Warning, "", w.Error())
+	}
+}
+
+// patience bounds how long the end waits for the loops. They never block, so
+// it takes them a moment; but a process that is told to stop must stop.
+const patience = 2 * time.Second

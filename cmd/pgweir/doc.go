@@ -1,0 +1,20 @@
+// Pgweir is a connection pooler for Postgres, in the place of PgBouncer: the
+// same configuration files, command line, signals and console.
+//
+//	pgweir [OPTION]... CONFIG_FILE
+//	pgweir check CONFIG_FILE
+//
+// This package reads the command line and builds the object graph; there are
+// no rules of pooling in here.
+//
+//	main.go       the command line
+//	getopt.go     options as GNU programs take them
+//	version.go    what --version and SHOW VERSION say
+//	serve.go      the start, step by step, and the end
+//	process.go    a running pgweir: loops, pooler, console, sockets, log
+//	signals.go    what each signal does
+//	listen.go     sockets that clients connect to; sockopt_*.go their options
+//	daemon.go     --daemon
+//	identity.go   the user to run as
+//	pidfile.go, limits.go, notify.go (systemd), stats.go
+package main

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/pgweir/pgweir/admin"
+	"github.com/pgweir/pgweir/admin/logs"
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/loop"
+)
+
+// process is a running pgweir. It is the pooler as the console sees it: Reload
+// and Set take care of what the pooler itself doesn't know of.
+type process struct {
+	*pool.Pooler
+
+	log     *logs.Log
+	loops   []*loop.Loop
+	sockets *listeners
+	notify  notifier
+
+	ended    chan struct{} // closed when a shutdown has come to its end
+	periods  chan struct{} // of capacity 1: stats_period may have changed
+	changing sync.Mutex    // held over Reload and Set
+}
+
+// newProcess builds the object graph. Nothing happens until run.
+func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*process, error) {
+	p := &process{
+		log:     log,
+		sockets: sockets,
+		notify:  notifier(os.Getenv("NOTIFY_SOCKET")),
+		ended:   make(chan struct{}),
+		periods: make(chan struct{}, 1),
+	}
+	procs := runtime.GOMAXPROCS(0)
+	n := snap.Main.EventLoops(procs)
+	runtime.GOMAXPROCS(max(procs, n+1)) // see loop.Options.Spin
+	loops := make([]wire.Loop, n)
+	for i := range n {
+		l, err := loop.New(loop.Options{
+			Name:    fmt.Sprintf("loop %d", i),
+			Tick:    pool.TickEvery,
+			OnTick:  func() { p.Worker(i).Tick() },
+			OnPanic: func(_ wire.Handler, v any, stack []byte) { p.bug(v, stack) },
+			OnError: func(err error) { log.Log(pool.Error, "", err.Error()) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		loops[i] = l
+		p.loops = append(p.loops, l)
+	}
+	console := admin.New(admin.Options{Version: productVersion(), Log: log, Started: time.Now()})
+	p.Pooler = pool.New(pool.Options{
+		Snapshot:       snap,
+		Loops:          loops,
+		Dialer:         &dial.Chores{Detach: loop.Detach, Context: context.Background()},
+		Chore:          func(fn func()) { go p.chore(fn) },
+		Random:         rand.Reader,
+		Seed:           uint64(time.Now().UnixNano()),
+		Wall:           loop.Epoch(),
+		Now:            func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
+		UID:            os.Getuid(),
+		Log:            log,
+		Console:        console,
+		Reload:         p.read,
+		Stop:           func() { close(p.ended) },
+		CloseListeners: p.closeListeners,
+	})
+	console.Attach(p)
+	err := sockets.attach(p.loops, func(i int) func(wire.Socket) { return p.Worker(i).Accept })
+	return p, err
+}
+
+// run starts the loops. stop ends them.
+func (p *process) run() (stop func()) {
+	var running sync.WaitGroup
+	for _, l := range p.loops {
+		running.Go(l.Run)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go p.logStats(ctx)
+	return func() {
+		cancel()
+		for _, l := range p.loops {
+			l.Stop()
+		}
+		stopped := make(chan struct{})
+		go func() { running.Wait(); close(stopped) }()
+		select {
+		case <-stopped:
+		case <-time.After(patience):
+		}
+	}
+}
+
+// chore runs fn, which may block. A bug in it is not the end of everybody.
+func (p *process) chore(fn func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.bug(v, debug.Stack())
+		}
+	}()
+	fn()
+}
+
+// bug logs a panic that was contained.
+func (p *process) bug(v any, stack []byte) {
+	p.log.Printf(pool.Error, "BUG: %v\n%s", v, stack)
+}
+
+// closeListeners begins a shutdown.
+func (p *process) closeListeners() {
+	p.sockets.closeTCP(p.loops)
+	go p.notify.stopping()
+}
+
+// Reload reads the configuration anew and applies it whole, or changes nothing
+// and says why not.
+func (p *process) Reload() error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if err := p.Pooler.Reload(); err != nil {
+		return err
+	}
+	p.apply()
+	return nil
+}
+
+// read is the pooler's part of a Reload: from here on nothing can fail.
+func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
+	next, err := old.Reload()
+	if err != nil {
+		return nil, err
+	}
+	if err := configureLog(p.log, &next.Main); err != nil {
+		return nil, err
+	}
+	warn(p.log, next)
+	return next, nil
+}
+
+// Set changes one setting until the next Reload.
+func (p *process) Set(key, value string) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	next, err := p.Snapshot().With(key, value)
+	if err != nil {
+		return err
+	}
+	if key == "logfile" || key == "verbose" {
+		if err := configureLog(p.log, &next.Main); err != nil {
+			return err
+		}
+	}
+	if err := p.Pooler.Set(key, value); err != nil {
+		return err
+	}
+	p.apply()
+	return nil
+}
+
+// apply brings the new configuration to where the pooler doesn't.
+func (p *process) apply() {
+	p.sockets.tune(&p.Snapshot().Main)
+	select {
+	case p.periods <- struct{}{}:
+	default:
+	}
+}
+
+// configureLog opens the log file anew. If the process crashes its trace goes
+// there too: with -d or -q nobody would see it otherwise.
+func configureLog(log *logs.Log, m *configs.Main) error {
+	if err := log.Configure(m.LogFile, m.Verbose); err != nil {
+		return err
+	}
+	if m.LogFile == "" {
+		return debug.SetCrashOutput(nil, debug.CrashOptions{})
+	}
+	f, err := os.OpenFile(m.LogFile, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("logfile: %w", err)
+	}
+	defer f.Close()
+	return debug.SetCrashOutput(f, debug.CrashOptions{}) // which keeps a duplicate
+}
