@@ -166,6 +166,8 @@ func TestRefused(t *testing.T) {
 		{"mock", MethodPlain, scram, true, right, reasonPassword},
 		{"empty stored", MethodPlain, Secret{}, false, right, reasonPassword},
 		{"empty sent", MethodPlain, right, false, Secret{}, reasonEmpty},
+		{"digest sent", MethodPlain, md5, false, Plain(md5.text), reasonPassword},
+		{"verifier sent", MethodPlain, scram, false, Plain(scram.text), reasonPassword},
 		{"wrong", MethodMD5, right, false, wrong, reasonPassword},
 		{"wrong", MethodMD5, md5, false, wrong, reasonPassword},
 		{"wrong", MethodMD5, scram, false, wrong, reasonSASL},

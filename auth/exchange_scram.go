@@ -138,9 +138,9 @@ func readClientFinal(message, binding, nonce string) (unproved string, proof key
 	if r, ok := a.next('r'); !ok || r != nonce {
 		return "", proof, false
 	}
-	at := strings.LastIndex(message, ",p=")
-	if at < 0 || !decodeKey(&proof, message[at+len(",p="):]) {
+	unproved, proof64, ok := strings.Cut(message, ",p=")
+	if !ok || !decodeKey(&proof, proof64) {
 		return "", proof, false
 	}
-	return message[:at], proof, true
+	return unproved, proof, true
 }

@@ -36,7 +36,12 @@ func (c *Chores) Cancel(r Request, host string, key []byte, timeout time.Duratio
 		done(Cancel(ctx, host, r.Port, r.Options, key, func() bool {
 			answer := make(chan bool, 1)
 			ready(func(send bool) { answer <- send })
-			return <-answer
+			select {
+			case send := <-answer:
+				return send
+			case <-ctx.Done(): // a loop that has stopped answers no more
+				return false
+			}
 		}))
 	}()
 }

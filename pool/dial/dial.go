@@ -151,7 +151,7 @@ func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) 
 	if s.Socket, err = r.Detach(conn); err != nil {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
 	}
-	s.Socket.Early = append(l.rest(), s.Socket.Early...)
+	s.Socket.Early = l.rest()
 	return s, nil
 }
 
@@ -161,8 +161,8 @@ func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) 
 // cancel any more, and Cancel closes without a word and returns nil. It
 // returns only when the server has closed the connection, which it does after
 // it has sent the signal: from then on the session's next query is safe. After
-// an error other than of connecting one can't know whether the signal is still
-// to come.
+// an error that follows a beforeSend of true, the signal may still be to come:
+// the session should be closed.
 func Cancel(ctx context.Context, host string, port int, options Options, key []byte, beforeSend func() bool) error {
 	conn, err := open(ctx, host, port, options)
 	if err != nil {
@@ -171,6 +171,9 @@ func Cancel(ctx context.Context, host string, port int, options Options, key []b
 	defer conn.Close()
 	defer interruptible(ctx, conn)()
 	if !beforeSend() {
+		if over := ended(ctx); over != nil {
+			return over
+		}
 		return nil
 	}
 	if _, err := conn.Write(wire.AppendCancelRequest(nil, key)); err != nil {

@@ -127,17 +127,23 @@ func (e *LoginError) tryNext() bool {
 
 // because puts the end of ctx in the place of what broke when it ended.
 func (e *LoginError) because(ctx context.Context) *LoginError {
-	if e.Kind != ServerCrashed && e.Kind != ConnectFailed && e.Kind != DNSFailed {
-		return e
-	}
-	err := ctx.Err()
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return &LoginError{Kind: Timeout, Reason: reasonTimeout}
-	case err != nil:
-		return &LoginError{Kind: Canceled, Reason: reasonCanceled}
+	if e.Kind == ServerCrashed || e.Kind == ConnectFailed || e.Kind == DNSFailed {
+		if over := ended(ctx); over != nil {
+			return over
+		}
 	}
 	return e
+}
+
+// ended is the end of ctx, nil if it has not ended.
+func ended(ctx context.Context) *LoginError {
+	switch err := ctx.Err(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return &LoginError{Kind: Timeout, Reason: reasonTimeout}
+	}
+	return &LoginError{Kind: Canceled, Reason: reasonCanceled}
 }
 
 // connectError is a failure of dialing.
