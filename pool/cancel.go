@@ -155,6 +155,7 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 				if sent {
 					v.cancels--
 					if v.cancels == 0 && v.state == ServerBeingCanceled {
+						v.move(ServerLoose)
 						v.settle()
 					}
 				}

@@ -307,9 +307,8 @@ func (c *Client) tooFull() bool {
 
 // Drained implements wire.Handler.
 func (c *Client) Drained() {
-	if v := c.server; v != nil && v.stalled {
-		v.stalled = false
-		v.conn.Resume()
+	if v := c.server; v != nil {
+		v.unstall()
 	}
 	if c.full {
 		c.full = false
@@ -410,10 +409,7 @@ func (v *Server) abandoned(midway bool) {
 	if v.state == ServerClosed {
 		return
 	}
-	if v.stalled {
-		v.stalled = false
-		v.conn.Resume()
-	}
+	v.unstall()
 	s := v.shard
 	switch {
 	case midway || v.conn.Queued() > 0:
@@ -423,6 +419,7 @@ func (v *Server) abandoned(midway bool) {
 	case !v.ledger.clear():
 		v.close("client disconnected with query in progress", false)
 	default:
+		v.move(ServerLoose)
 		v.settle()
 		return
 	}

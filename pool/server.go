@@ -349,16 +349,22 @@ func (v *Server) jobDone() {
 func (v *Server) unpair() {
 	c := v.client
 	c.server, v.client = nil, nil
-	if v.stalled {
-		v.stalled = false
-		v.conn.Resume()
-	}
+	v.unstall()
+	v.move(ServerLoose)
 	c.move(ClientIdle)
 	c.unstall()
 }
 
-// settle sends a server that nobody uses where it belongs: closed, checked,
-// reset, or to the next client. §4.4 of the compatibility notes has the order.
+// unstall goes on reading after the client took what was queued for it.
+func (v *Server) unstall() {
+	if v.stalled {
+		v.stalled = false
+		v.conn.Resume()
+	}
+}
+
+// settle sends a server that was used, and is loose now, where it belongs:
+// closed, reset, checked, or to the next client. The order is PgBouncer's.
 func (v *Server) settle() {
 	s := v.shard
 	switch {
@@ -370,12 +376,10 @@ func (v *Server) settle() {
 		v.close("close_needed", true)
 		s.provide()
 	case v.cancels > 0:
-		if v.state != ServerBeingCanceled {
-			v.move(ServerBeingCanceled)
-		}
+		v.move(ServerBeingCanceled)
 	default:
 		main := s.w.p.Snapshot().Main
-		if v.state != ServerFresh && main.ServerResetQuery != "" && (s.pool.session() || main.ServerResetQueryAlways) {
+		if main.ServerResetQuery != "" && (s.pool.session() || main.ServerResetQueryAlways) {
 			v.run(jobReset, main.ServerResetQuery)
 			return
 		}
@@ -387,17 +391,15 @@ func (v *Server) settle() {
 func (v *Server) afterReset() {
 	s := v.shard
 	main := s.w.p.Snapshot().Main
-	if main.ServerCheckDelay == 0 && main.ServerCheckQuery != "" && v.state != ServerFresh {
+	if main.ServerCheckDelay == 0 && main.ServerCheckQuery != "" && v.state == ServerLoose {
 		if s.waiting.n > 0 {
 			v.check()
 			return
 		}
-		if v.state != ServerTested {
-			v.since = s.w.now()
-			v.move(ServerUsed)
-			s.publishIdle()
-			return
-		}
+		v.since = s.w.now()
+		v.move(ServerUsed)
+		s.publishIdle()
+		return
 	}
 	s.w.offer(v)
 }

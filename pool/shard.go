@@ -134,7 +134,7 @@ func (s *Shard) takeIdle() *Server {
 	}
 }
 
-// pair makes a pair of c and v, which is idle or fresh. It reports whether c
+// pair makes a pair of c and v, which is idle or loose. It reports whether c
 // may go on at once: if its parameters are not those of v, v is told first.
 func (s *Shard) pair(c *Client, v *Server) bool {
 	now := s.w.now()
@@ -213,7 +213,9 @@ func (s *Shard) migrate(v *Server, at int) bool {
 	if !ok {
 		return false
 	}
-	v.move(ServerFresh)
+	if v.state != ServerLoose {
+		v.move(ServerLoose)
+	}
 	s.publishIdle()
 	v.shard = to
 	if !to.w.loop.Post(func() { to.arrive(v, socket) }) {
@@ -229,7 +231,12 @@ func (s *Shard) arrive(v *Server, socket wire.Socket) {
 		s.provide()
 		return
 	}
-	v.settle()
+	if v.obsolete() {
+		v.close("obsolete connection", true)
+		s.provide()
+		return
+	}
+	s.w.offer(v)
 }
 
 // lend is asked by another loop for an idle server. What there is goes to the

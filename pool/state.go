@@ -54,24 +54,23 @@ type ServerState uint8
 
 // The states of a server.
 const (
-	// ServerFresh: handed over by the chore that logged it in, or on its way
-	// between loops. In no list. It leaves to ServerTested (a connect_query
-	// runs), to ServerIdle, to ServerActive or to ServerClosed.
-	ServerFresh ServerState = iota
+	// ServerLoose: between two states, within one turn: handed over by the
+	// chore that logged it in, released by its client, or on its way to
+	// another loop. In no list. It leaves to any state but ServerLoose.
+	ServerLoose ServerState = iota
 	// ServerIdle: ready for anybody. It leaves to ServerActive, to ServerUsed
-	// (idle for longer than server_check_delay), to ServerFresh (moving to
+	// (idle for longer than server_check_delay), to ServerLoose (moving to
 	// another loop) or to ServerClosed.
 	ServerIdle
 	// ServerUsed: to be checked before it is used again. It leaves to
 	// ServerTested or to ServerClosed.
 	ServerUsed
 	// ServerTested: a query of pgweir's own runs: a reset, a check, a
-	// connect_query. It leaves to ServerIdle, ServerActive, ServerFresh or
-	// ServerClosed.
+	// connect_query. It leaves to ServerIdle, ServerActive, ServerLoose (moving
+	// to another loop) or ServerClosed.
 	ServerTested
-	// ServerActive: paired with one client. It leaves to ServerIdle,
-	// ServerUsed, ServerTested, ServerBeingCanceled, ServerFresh (released,
-	// moving to another loop) or ServerClosed.
+	// ServerActive: paired with one client. It leaves to ServerLoose (released)
+	// or ServerClosed.
 	ServerActive
 	// ServerBeingCanceled: released while a cancel request to it is still
 	// under way. It leaves to where a released server goes when that has
@@ -82,12 +81,12 @@ const (
 )
 
 var serverExits = [...]uint8{
-	ServerFresh:         1<<ServerTested | 1<<ServerIdle | 1<<ServerActive | 1<<ServerClosed,
-	ServerIdle:          1<<ServerActive | 1<<ServerUsed | 1<<ServerFresh | 1<<ServerClosed,
+	ServerLoose:         1<<ServerIdle | 1<<ServerUsed | 1<<ServerTested | 1<<ServerActive | 1<<ServerBeingCanceled | 1<<ServerClosed,
+	ServerIdle:          1<<ServerActive | 1<<ServerUsed | 1<<ServerLoose | 1<<ServerClosed,
 	ServerUsed:          1<<ServerTested | 1<<ServerClosed,
-	ServerTested:        1<<ServerIdle | 1<<ServerActive | 1<<ServerFresh | 1<<ServerClosed,
-	ServerActive:        1<<ServerIdle | 1<<ServerUsed | 1<<ServerTested | 1<<ServerBeingCanceled | 1<<ServerFresh | 1<<ServerClosed,
-	ServerBeingCanceled: 1<<ServerIdle | 1<<ServerUsed | 1<<ServerTested | 1<<ServerActive | 1<<ServerFresh | 1<<ServerClosed,
+	ServerTested:        1<<ServerIdle | 1<<ServerActive | 1<<ServerLoose | 1<<ServerClosed,
+	ServerActive:        1<<ServerLoose | 1<<ServerClosed,
+	ServerBeingCanceled: 1<<ServerLoose | 1<<ServerClosed,
 	ServerClosed:        0,
 }
 
