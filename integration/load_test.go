@@ -214,7 +214,7 @@ func ownRows(ctx context.Context, conn *pgx.Conn, id, n int) error {
 			return err
 		}
 		if len(all) != 50 {
-			return fmt.Errorf("%s: %d rows of 50", tag, len(all))
+			return fmt.Errorf("%w: %s has %d rows of 50", errNotMine, tag, len(all))
 		}
 		for _, got := range all {
 			if err := mine(got); err != nil {

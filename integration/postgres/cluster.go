@@ -189,7 +189,16 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	if err := c.Stop(); err != nil {
 		return err
 	}
-	return c.start(ctx)
+	// After Kill, the backends may need a moment to notice; until then a new
+	// server refuses to start.
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		err := c.start(ctx)
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "shared memory block") {
+			return err
+		}
+	}
 }
 
 // Kill ends the postmaster by SIGKILL, as the kernel does when memory is short.

@@ -1,0 +1,170 @@
+package integration
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// queryCanceled is the SQLSTATE of a query that a cancel request ended.
+const queryCanceled = "57014"
+
+// TestCancelStorm has clients cancel their own queries at every moment: in the
+// midst, at the end, and when another client has the server already. The crowd
+// beside them is the oracle: it cancels nothing, so an error there, and be it a
+// cancelled query, fails the test.
+func TestCancelStorm(t *testing.T) {
+	t.Parallel()
+	const cancelers, rounds = 30, 25
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "5"}))
+	base := atRest(t, p, database)
+	innocent := startCrowd(t, p, database, pgx.QueryExecModeExec, 20)
+
+	var all sync.WaitGroup
+	errs := make([]error, cancelers)
+	hits := make([]int, cancelers)
+	for i := range cancelers {
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		all.Go(func() { hits[i], errs[i] = cancelOwn(testContext(t), p.DSN(user, "", database), rounds, random) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(firstLines(err.Error(), 5))
+	}
+	total := 0
+	for _, n := range hits {
+		total += n
+	}
+	if total == 0 {
+		t.Error("no cancel request ever hit its query")
+	}
+	innocent.progress(t, "after the storm", 100)
+	if err := innocent.stop(); err != nil {
+		t.Error(err)
+	}
+	base.check(t)
+}
+
+// cancelOwn runs short queries and sends cancel requests around them. It
+// returns how many were hit.
+func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (hits int, err error) {
+	conn, err := pgconn.Connect(ctx, dsn)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(ctx)
+	for range rounds {
+		var requests sync.WaitGroup
+		for range 1 + random.IntN(3) {
+			delay := time.Duration(random.IntN(8000)) * time.Microsecond
+			requests.Go(func() {
+				<-time.After(delay)
+				// A pooler answers no cancel request, not even one in vain.
+				conn.CancelRequest(ctx)
+			})
+		}
+		_, err := conn.Exec(ctx, "select pg_sleep(0.005)").ReadAll()
+		requests.Wait()
+		var pgErr *pgconn.PgError
+		switch {
+		case errors.As(err, &pgErr) && pgErr.Code == queryCanceled:
+			hits++
+		case err != nil:
+			return hits, err
+		}
+	}
+	return hits, nil
+}
+
+// TestCancel cancels a query that would run for long, and one that waits for a
+// server. A request with a wrong key does nothing.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "1"}))
+	base := atRest(t, p, database)
+	ctx := testContext(t)
+
+	busy := connect(t, p, database, pgx.QueryExecModeSimpleProtocol).PgConn()
+	sleep := make(chan error, 1)
+	go func() {
+		_, err := busy.Exec(ctx, "select pg_sleep(1000)").ReadAll()
+		sleep <- err
+	}()
+	active := func() error {
+		rows, err := p.Console(ctx, "SHOW POOLS")
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row["database"] == database && row["sv_active"] == "1" {
+				return nil
+			}
+		}
+		return fmt.Errorf("nobody is active: %v", rows)
+	}
+	eventually(t, "a running query", active)
+
+	wrong := append([]byte(nil), busy.SecretKey()...)
+	wrong[0] ^= 0xff
+	if err := sendCancel(p.Host, p.Port, busy.PID(), wrong); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-sleep:
+		t.Fatalf("a cancel request with a wrong key ended the query: %v", err)
+	case <-time.After(100 * time.Millisecond): // time in which it could
+	}
+	if err := busy.CancelRequest(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var pgErr *pgconn.PgError
+	if err := <-sleep; !errors.As(err, &pgErr) || pgErr.Code != queryCanceled {
+		t.Errorf("the cancelled query ended by %v, want SQLSTATE %s", err, queryCanceled)
+	}
+	if _, err := busy.Exec(ctx, "select 1").ReadAll(); err != nil {
+		t.Errorf("after the cancel: %v", err)
+	}
+	if err := busy.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	base.check(t)
+}
+
+// sendCancel sends a CancelRequest and waits for the connection to end.
+func sendCancel(host string, port int, pid uint32, key []byte) error {
+	conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	const cancelRequest = 80877102
+	m := binary.BigEndian.AppendUint32(nil, uint32(12+len(key)))
+	m = binary.BigEndian.AppendUint32(m, cancelRequest)
+	m = binary.BigEndian.AppendUint32(m, pid)
+	if _, err := conn.Write(append(m, key...)); err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(patience / 2)); err != nil {
+		return err
+	}
+	if n, err := conn.Read(make([]byte, 1)); n > 0 {
+		return errors.New("an answer to a cancel request")
+	} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return err
+	}
+	return nil
+}
