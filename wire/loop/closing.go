@@ -6,24 +6,32 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
-// failure is a conn that could not be written to, and why.
+// failure is a conn that cannot go on, and why.
 type failure struct {
 	c   *conn
 	err error
 }
 
-// fail notes that the socket cannot be written to. The Handler is told at the
-// end of the turn: no method of Conn calls it.
+// fail notes that the socket cannot be written to.
 func (c *conn) fail(err error) {
 	switch c.state {
 	case open:
-		c.state = failed
-		c.loop.stats.Buffered -= c.out.size
-		c.out.drop(&c.loop.chunks)
-		c.loop.failures = append(c.loop.failures, failure{c, err})
+		c.giveUp(err)
 	case lingering:
 		c.kill()
 	}
+}
+
+// giveUp has the Handler told at the end of the turn: no method of Conn calls
+// it. Until then what it writes is dropped.
+func (c *conn) giveUp(err error) {
+	if c.state != open && c.state != failed {
+		return
+	}
+	c.state = failed
+	c.loop.stats.Buffered -= c.out.size
+	c.out.drop(&c.loop.chunks)
+	c.loop.failures = append(c.loop.failures, failure{c, err})
 }
 
 // Close implements [wire.Conn]. A descriptor that is closed while bytes of the

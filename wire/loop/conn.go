@@ -13,12 +13,12 @@ type connState uint8
 
 const (
 	// open: the Handler is told what happens. Leaves to failed (a write
-	// failed), lingering (Close with bytes on the way), dead (the peer closed,
+	// failed, a panic), lingering (Close with bytes on the way), dead (the peer closed,
 	// a read failed, Abort, Detach, or Close with nothing on the way).
 	open connState = iota
 
-	// failed: a write failed, and the Handler is told at the end of the turn,
-	// after the last bytes that the peer sent. Leaves to dead.
+	// failed: a write failed or the Handler panicked. The Handler is told at the
+	// end of the turn, after the last bytes that the peer sent. Leaves to dead.
 	failed
 
 	// lingering: closed by the rules, but the peer has not taken everything.

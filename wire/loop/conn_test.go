@@ -507,7 +507,7 @@ func TestEarly(t *testing.T) {
 		if !ok || string(s.Early) != "early" {
 			t.Errorf("detached %v with %q", ok, s.Early)
 		}
-		CloseSocket(s)
+		rawClose(s.FD)
 	})
 
 	// A peer that is gone while early bytes wait behind a pause.

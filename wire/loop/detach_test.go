@@ -59,7 +59,7 @@ func TestDetachUnix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer CloseSocket(s)
+	defer rawClose(s.FD)
 	if !s.Unix || s.Remote.IsValid() || s.Local.IsValid() {
 		t.Errorf("got %+v", s)
 	}

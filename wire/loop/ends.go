@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CloseSocket closes the descriptor of a Socket that nobody will attach.
-func CloseSocket(s wire.Socket) { rawClose(s.FD) }
-
 // endsOf asks the kernel who is at the two ends of a socket, and returns them
 // as a Socket. It fails once the peer is gone.
 func endsOf(fd int) (wire.Socket, error) {

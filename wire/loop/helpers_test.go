@@ -108,6 +108,7 @@ type peer struct {
 	drained int // calls of Drained
 	closed  []error
 	onData  func(p []byte)
+	onDrain func()
 	onClose func(err error)
 }
 
@@ -128,6 +129,9 @@ func (h *peer) Drained() {
 		panic("Drained with bytes queued")
 	}
 	h.drained++
+	if h.onDrain != nil {
+		h.onDrain()
+	}
 	h.tell()
 }
 

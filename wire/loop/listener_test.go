@@ -69,7 +69,7 @@ func TestListenerEnds(t *testing.T) {
 			t.Errorf("%s: the descriptor stays open on exec", address)
 		}
 		c.Close()
-		CloseSocket(s)
+		rawClose(s.FD)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestListenerUnix(t *testing.T) {
 	}
 	defer c.Close()
 	s := <-accepted
-	defer CloseSocket(s)
+	defer rawClose(s.FD)
 	if !s.Unix || s.Remote.IsValid() || s.Local.IsValid() {
 		t.Errorf("got %+v", s)
 	}
@@ -151,7 +151,7 @@ func TestListenerShared(t *testing.T) {
 	if n := accepted[0].Load(); n != gone {
 		t.Errorf("%d clients accepted after Close", n-gone)
 	}
-	again := listen(t, loops[0], fd, func(s wire.Socket) { accepted[0].Add(1); CloseSocket(s) })
+	again := listen(t, loops[0], fd, func(s wire.Socket) { accepted[0].Add(1); rawClose(s.FD) })
 	if again.slot != listeners[0].slot {
 		t.Error("the slot is not used again")
 	}
@@ -163,7 +163,7 @@ func TestListenerCloseWithinAccept(t *testing.T) {
 	n := 0
 	listen(t, l, fd, func(s wire.Socket) {
 		n++
-		CloseSocket(s)
+		rawClose(s.FD)
 		l.listeners[0].Close()
 	})
 	for range 5 {

@@ -14,6 +14,9 @@ import (
 // ErrStopped is the error of Attach and Listen on a loop that has stopped.
 var ErrStopped = errors.New("the loop has stopped")
 
+// ErrPanicked is what Closed tells a Handler that panicked.
+var ErrPanicked = errors.New("the connection's handler panicked")
+
 // Defaults of Options.
 const (
 	DefaultReadBuffer = 64 << 10
@@ -49,10 +52,12 @@ type Options struct {
 	OnTick func()
 
 	// OnPanic is told when a function that the loop called panicked. h is the
-	// Handler of the connection whose event was being told, which was aborted;
-	// nil when the panic came from a posted function, a timer or an accept.
-	// It runs on the loop, which then goes on. Default: panics are not
-	// contained.
+	// Handler of the connection whose event was being told; nil when the panic
+	// came from a posted function, a timer or an accept. It runs on the loop,
+	// which then goes on: later in the turn the connection is closed, and h is
+	// told Closed with ErrPanicked, so that what it holds is released, unless
+	// it had closed the connection itself or was being told Closed. Default:
+	// panics are not contained.
 	OnPanic func(h wire.Handler, value any, stack []byte)
 
 	// OnError is told what went wrong that concerns no connection, such as an
@@ -284,14 +289,14 @@ func (l *Loop) try(step func(*Loop)) (done bool) {
 	return true
 }
 
-// panicked aborts the connection at fault, if there is one, and reports.
+// panicked reports a panic and gives up the connection at fault, if any.
 func (l *Loop) panicked(value any) {
 	stack := debug.Stack()
 	var h wire.Handler
 	if c := l.current; c != nil {
-		h = c.h
-		c.Abort()
-		l.current = nil
+		h, l.current = c.h, nil
+		c.flags |= paused // no more Data
+		c.giveUp(ErrPanicked)
 	}
 	l.o.OnPanic(h, value, stack)
 }

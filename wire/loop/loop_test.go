@@ -59,29 +59,79 @@ func TestPanics(t *testing.T) {
 	eventually(t, "reported", reported)
 	check("timer", nil)
 
-	for _, kind := range []string{"Data", "early Data", "Closed", "Closed after a failed write"} {
+	for _, kind := range []string{
+		"Data", "early Data", "Drained", "Closed", "Closed after a failed write", "last Data after a failed write",
+		"Data, after a failed write", "Data, after Abort",
+	} {
 		s, far := socketPair(t)
 		h := &peer{l: l, news: make(chan struct{}, 1)}
-		h.onData = func([]byte) { oops() }
-		h.onClose = func(error) { oops() }
+		var closed error // what Closed told, if it did
+		var told bool
+		h.onData = func([]byte) {
+			switch kind {
+			case "Data, after a failed write":
+				unix.Close(far)
+				h.conn.Write([]byte("x"))
+			case "Data, after Abort":
+				h.conn.Abort()
+			}
+			h.conn.Write([]byte("dropped"))
+			oops()
+		}
+		h.onClose = func(err error) {
+			if told {
+				t.Error("Closed twice")
+			}
+			closed, told = err, true
+			if strings.HasPrefix(kind, "Closed") {
+				oops()
+			}
+		}
+		h.onDrain = oops
 		on(t, l, func() {
 			if kind == "early Data" {
 				s.Early = []byte("x")
 			}
 			h.conn, _ = l.Attach(s, h)
 			switch kind {
-			case "Data":
+			case "Data", "Data, after a failed write", "Data, after Abort":
 				_, _ = unix.Write(far, []byte("x"))
+			case "Drained":
+				h.conn.Write(make([]byte, 1<<20))
 			case "Closed":
 				unix.Close(far)
 			case "Closed after a failed write":
 				unix.Close(far)
 				h.conn.Write([]byte("x"))
+			case "last Data after a failed write":
+				_, _ = unix.Write(far, []byte("x"))
+				unix.Close(far)
+				h.conn.Write([]byte("x"))
 			}
 		})
-		eventually(t, "reported", reported)
+		buf := make([]byte, 1<<20)
+		eventually(t, "reported", func() bool {
+			if kind == "Drained" {
+				_, _ = unix.Read(far, buf)
+			}
+			return reported()
+		})
 		check(kind, h)
-		if !strings.HasPrefix(kind, "Closed") {
+		switch kind {
+		case "Data, after Abort":
+			if told {
+				t.Errorf("%s: told %v", kind, closed)
+			}
+		case "Closed", "Closed after a failed write", "Data, after a failed write":
+			if !told || closed == ErrPanicked {
+				t.Errorf("%s: told %v, %v", kind, told, closed)
+			}
+		default:
+			if closed != ErrPanicked {
+				t.Errorf("%s: told %v", kind, closed)
+			}
+		}
+		if kind == "Data" || kind == "early Data" || kind == "Drained" || kind == "Data, after Abort" {
 			unix.Close(far)
 		}
 	}
@@ -93,7 +143,7 @@ func TestPanics(t *testing.T) {
 	defer client.Close()
 	eventually(t, "reported", reported)
 	check("accept", nil)
-	CloseSocket(lost)
+	rawClose(lost.FD)
 }
 
 // TestPanicMidBatch makes several sockets ready at once, all of whose handlers
@@ -113,9 +163,7 @@ func TestPanicMidBatch(t *testing.T) {
 		}
 	})
 	eventually(t, "all panicked", func() (ok bool) { on(t, l, func() { ok = panics == n }); return ok })
-	if l.Conns() != 0 {
-		t.Errorf("%d sockets left", l.Conns())
-	}
+	eventually(t, "all closed", func() bool { return l.Conns() == 0 })
 	for _, far := range fars {
 		unix.Close(far)
 	}
@@ -151,7 +199,7 @@ func TestStopClosesEverything(t *testing.T) {
 		l.Stop()
 	})
 	listenErr := make(chan error, 1)
-	l.Post(func() { _, err := l.Listen(fd, CloseSocket); listenErr <- err })
+	l.Post(func() { _, err := l.Listen(fd, func(s wire.Socket) { rawClose(s.FD) }); listenErr <- err })
 	<-done
 	select {
 	case err := <-listenErr:

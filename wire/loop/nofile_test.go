@@ -59,7 +59,7 @@ func TestListenerOutOfDescriptors(t *testing.T) {
 		t.Error("it did not rest")
 	}
 	on(t, l, func() { later(l, time.Second) })
-	CloseSocket(<-accepted)
+	rawClose((<-accepted).FD)
 
 	// A listener that rests can be closed.
 	var ln *Listener
