@@ -154,6 +154,11 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 				s.cancelling--
 				if sent {
 					v.cancels--
+					if err != nil && v.state != ServerClosed {
+						// The signal may still be to come: nobody else may get it.
+						v.close("cancel request of unknown outcome", false)
+						s.provide()
+					}
 					if v.cancels == 0 && v.state == ServerBeingCanceled {
 						v.move(ServerLoose)
 						v.settle()

@@ -430,12 +430,16 @@ func (v *Server) abandoned(midway bool) {
 func (c *Client) prefix() string {
 	db, user := "(nodb)", "(nouser)"
 	switch {
+	case c.admin != nil:
+		db = consoleDatabase
 	case c.db != nil:
 		db = c.db.Name
 	case c.login != nil && c.login.database != "":
 		db = c.login.database
 	}
 	switch {
+	case c.admin != nil:
+		user = c.admin.user
 	case c.user != nil:
 		user = c.user.Name
 	case c.login != nil && c.login.user != "":

@@ -224,7 +224,10 @@ func (p *Pooler) Kill(name string) error {
 func (p *Pooler) drop(d *Database) {
 	d.generation.Add(1) // those still logging in are closed when they come
 	p.mu.Lock()
-	pools := slices.Clone(d.pools)
+	pools := d.pools
+	for _, q := range pools {
+		p.forgetLocked(q)
+	}
 	p.mu.Unlock()
 	p.each(func(w *Worker) {
 		for _, s := range slices.Clone(w.all) {
@@ -240,7 +243,7 @@ func (p *Pooler) drop(d *Database) {
 			}
 		}
 	})
-	p.forget(pools)
+	p.forgetShards(pools)
 }
 
 // KillClient ends the client with that id.
@@ -340,6 +343,9 @@ func (p *Pooler) Reload() error {
 		p.log.Log(Error, "", "config file loading failed: "+err.Error())
 		return err
 	}
+	for _, w := range next.Warnings {
+		p.log.Log(Warning, "", w.Error())
+	}
 	p.install(next)
 	return nil
 }
@@ -400,22 +406,22 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	})
 }
 
-// forget removes pools that have neither clients nor servers left, with their
-// statistics.
-func (p *Pooler) forget(pools []*Pool) {
+// forgetLocked removes a pool, and its statistics with it. Whoever is still in
+// it stays until its end, but nobody finds it any more. forgetShards follows.
+func (p *Pooler) forgetLocked(q *Pool) {
+	if p.pools[q.key()] == q {
+		delete(p.pools, q.key())
+	}
+	is := func(o *Pool) bool { return o == q }
+	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
+	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)
+}
+
+// forgetShards drops what the loops hold of pools that are gone.
+func (p *Pooler) forgetShards(pools []*Pool) {
 	if len(pools) == 0 {
 		return
 	}
-	p.mu.Lock()
-	for _, q := range pools {
-		if p.pools[q.key()] == q {
-			delete(p.pools, q.key())
-		}
-		is := func(o *Pool) bool { return o == q }
-		q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
-		q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)
-	}
-	p.mu.Unlock()
 	p.each(func(w *Worker) {
 		for _, q := range pools {
 			w.forget(q)
@@ -426,18 +432,21 @@ func (p *Pooler) forget(pools []*Pool) {
 // serverSecret is what q's servers are logged in to with.
 func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
 	if conf := q.db.conf.Load(); conf.User != "" && conf.Password != "" {
-		return auth.Plain(conf.Password), nil
+		return auth.ParseSecret(conf.Password), nil
 	}
 	text, _ := p.Snapshot().Auth.Lookup(q.user.Name)
 	return auth.ParseSecret(text), p.keysOf(q.user.Name)
 }
 
-// enter finds the database called name, made from "*" if need be, and counts a
-// client in; nil if there is none.
-func (p *Pooler) enter(name string) *Database {
+// enter finds the database called name, made from "*" if need be and make is
+// set, and counts a client in; nil if there is none.
+func (p *Pooler) enter(name string, make bool) *Database {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := p.databaseLocked(name)
+	d := p.databases[name]
+	if d == nil && make {
+		d = p.databaseLocked(name)
+	}
 	if d != nil {
 		d.clients.Add(1)
 	}

@@ -267,7 +267,7 @@ func (p *Pooler) Databases() []DatabaseInfo {
 	for _, name := range sortedKeys(p.databases) {
 		d := p.databases[name]
 		conf := d.conf.Load()
-		set := snap.ForPool(conf, conf.User)
+		set := snap.ForPool(conf, "")
 		i := DatabaseInfo{
 			Name: name, Host: conf.Host, Port: conf.Port, Database: conf.DBName, ForceUser: conf.User,
 			PoolSize: set.PoolSize, MinPoolSize: set.MinPoolSize, ReservePoolSize: set.ReservePoolSize,

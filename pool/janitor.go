@@ -68,7 +68,8 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 			c.conn.Write(s.w.scratch)
 		}
 	})
-	if set.QueryTimeout > 0 || set.TransactionTimeout > 0 || set.IdleTransactionTimeout > 0 {
+	fastClose := main.ServerFastClose && set.PoolMode == configs.PoolSession
+	if fastClose || set.QueryTimeout > 0 || set.TransactionTimeout > 0 || set.IdleTransactionTimeout > 0 {
 		s.busy.each(func(v *Server) {
 			c := v.client
 			switch {
@@ -79,6 +80,8 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 				v.close("idle transaction timeout", false)
 			case c.inXact && late(now, c.xactStart, set.TransactionTimeout):
 				v.close("transaction timeout", false)
+			case fastClose && v.obsolete() && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0:
+				v.close("database configuration changed", true)
 			}
 		})
 	}
@@ -172,7 +175,7 @@ func (p *Pooler) tick(now wire.Time) {
 	for _, d := range forced { // keeps its servers ready before the first client comes
 		p.workers[0].shard(p.pool(d, d.conf.Load().User, 0))
 	}
-	p.forget(gone)
+	p.forgetShards(gone)
 }
 
 // expireLocked removes an automatic database that nobody has used for limit.
@@ -190,10 +193,14 @@ func (p *Pooler) expireLocked(d *Database, now wire.Time, limit time.Duration) [
 	}
 	delete(p.databases, d.Name)
 	d.removed.Store(true)
-	return d.pools
+	gone := d.pools
+	for _, q := range gone {
+		p.forgetLocked(q)
+	}
+	return gone
 }
 
-// idlePoolsLocked finds the pools without clients and servers for limit.
+// idlePoolsLocked removes, and returns, the pools without clients and servers for limit.
 func (p *Pooler) idlePoolsLocked(now wire.Time, limit time.Duration) (gone []*Pool) {
 	for _, q := range p.pools {
 		if q.open > 0 || q.clients.Load() > 0 || q.db.conf.Load().User != "" && q.settings.Load().MinPoolSize > 0 {
@@ -205,6 +212,7 @@ func (p *Pooler) idlePoolsLocked(now wire.Time, limit time.Duration) (gone []*Po
 		}
 		if late(now, q.idleFor, limit) {
 			gone = append(gone, q)
+			p.forgetLocked(q)
 		}
 	}
 	return gone

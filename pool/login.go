@@ -268,12 +268,8 @@ func (c *Client) admit(main *configs.Main) {
 			c.disconnect(true, "no more connections allowed (max_client_conn)")
 			return
 		}
-		if c.db = p.enter(l.database); c.db != nil {
-			set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
-			if n := set.MaxDBClientConnections; n > 0 && int(c.db.clients.Load()) > n {
-				c.disconnect(true, "client connections exceeded (max_db_client_connections)")
-				return
-			}
+		if !c.enter(false) {
+			return
 		}
 	}
 	if l.negoti {
@@ -315,6 +311,23 @@ func (c *Client) admit(main *configs.Main) {
 		c.log(Error, "auth_type "+main.AuthType.String()+" can't be used in this version: login refused")
 		c.disconnect(true, "bouncer config error")
 	}
+}
+
+// enter counts the client in with the database it asked for. One that is to be
+// made from "*" is made only for a client that is who it says: make. It reports
+// false if the client was refused; a database that there is not refuses nobody
+// yet.
+func (c *Client) enter(make bool) bool {
+	p, l := c.w.p, c.login
+	if c.db = p.enter(l.database, make); c.db == nil {
+		return true
+	}
+	set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
+	if n := set.MaxDBClientConnections; n > 0 && int(c.db.clients.Load()) > n {
+		c.disconnect(true, "client connections exceeded (max_db_client_connections)")
+		return false
+	}
+	return true
 }
 
 // exchange begins an exchange, as soon as what it needs is there.
@@ -437,6 +450,9 @@ func (c *Client) granted(main *configs.Main) {
 			return
 		}
 		c.openConsole()
+		return
+	}
+	if c.db == nil && !c.enter(true) {
 		return
 	}
 	if c.db == nil || c.db.removed.Load() {

@@ -222,7 +222,7 @@ func (v *Server) account(c *Client) {
 // decides it.
 func (v *Server) free() bool {
 	c := v.client
-	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 &&
+	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled &&
 		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
 }
 

@@ -3,6 +3,7 @@ package pool
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -113,6 +114,14 @@ func (s *Shard) connect() {
 	o := &opening{shard: s, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
 	s.opening.pushBack(o)
 	r := p.order(q)
+	if mode := p.Snapshot().Main.ServerTLSSSLMode; mode.Required() && !slices.ContainsFunc(r.Hosts, dial.IsUnix) {
+		err := &dial.LoginError{
+			Kind: dial.ConnectFailed, Reason: "TLS startup failed",
+			Detail: "server_tls_sslmode=" + mode.String() + " asks for TLS, which this version does not speak to servers",
+		}
+		s.w.loop.Post(func() { s.connected(o, nil, err) })
+		return
+	}
 	p.opts.Dialer.Connect(r, func(session *dial.Session, err error) {
 		if !s.w.loop.Post(func() { s.connected(o, session, err) }) && session != nil {
 			session.Close()
@@ -179,11 +188,11 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	v.vars = vars
 	v.socket.Early = nil
 	p.loggedIn(q)
+	q.connected.Add(1)
 	if !v.attach(session.Socket) {
 		s.provide()
 		return
 	}
-	q.connected.Add(1)
 	q.failure.Store(nil)
 	if p.Snapshot().Main.LogConnections {
 		v.log(Info, "new connection to server (from "+address(v.socket.Local, v.socket)+")")
@@ -209,9 +218,8 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 func (v *Server) attach(socket wire.Socket) bool {
 	conn, err := v.shard.w.loop.Attach(socket, v)
 	if err != nil {
-		v.state = ServerClosed
-		v.shard.w.p.free(v.shard.pool)
-		v.shard.w.p.log.Log(Error, v.prefix(), "cannot take in a server connection: "+err.Error())
+		v.log(Error, "cannot take in a server connection: "+err.Error())
+		v.dead()
 		return false
 	}
 	v.conn = conn
@@ -220,8 +228,14 @@ func (v *Server) attach(socket wire.Socket) bool {
 
 // lost gives up a server whose new loop has stopped.
 func (v *Server) lost(socket wire.Socket) {
-	v.state = ServerClosed
 	dial.CloseSocket(socket)
+	v.dead()
+}
+
+// dead ends a server that has no connection.
+func (v *Server) dead() {
+	v.move(ServerClosed)
+	v.shard.pool.connected.Add(-1)
 	v.shard.w.p.free(v.shard.pool)
 }
 
@@ -441,18 +455,13 @@ func (v *Server) close(reason string, polite bool) {
 	} else {
 		v.conn.Abort()
 	}
-	s.gone(v)
+	s.publishIdle()
+	s.pool.connected.Add(-1)
+	s.w.p.free(s.pool)
 	if c != nil {
 		c.server = nil
 		c.disconnect(true, reason)
 	}
-}
-
-// gone gives up what a closed server held.
-func (s *Shard) gone(*Server) {
-	s.publishIdle()
-	s.pool.connected.Add(-1)
-	s.w.p.free(s.pool)
 }
 
 // Drained implements wire.Handler.

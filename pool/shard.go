@@ -59,7 +59,7 @@ func (s *Shard) acquire(c *Client) bool {
 	}
 	s.wait(c)
 	s.provide()
-	return false
+	return c.state == ClientActive && c.server.job != jobSets
 }
 
 // wait puts c at the end of the queue.
@@ -148,6 +148,9 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	s.stats.ServerAssignments++
 	s.publishIdle()
 	s.publishWaiters()
+	if s.waiting.n == 0 {
+		s.setHeld(holdNone)
+	}
 	if c.vars == v.vars {
 		return true
 	}
@@ -266,7 +269,7 @@ func (s *Shard) provide() {
 		}
 		return
 	}
-	for s.waiting.n > 0 {
+	for s.waiting.n > 0 && s.waiting.head.login == nil {
 		v := s.takeIdle()
 		if v == nil {
 			break
@@ -356,6 +359,9 @@ func (s *Shard) evict(h hold) bool {
 // setHeld notes what keeps the waiters of s.
 func (s *Shard) setHeld(h hold) {
 	was := s.held
+	if was == h {
+		return
+	}
 	s.held = h
 	if was.lifted() != h.lifted() {
 		n := int32(1)
