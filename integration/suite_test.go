@@ -154,7 +154,7 @@ func isPgBouncer(t *testing.T, p *pooler.Pooler) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.HasPrefix(rows[0]["version"], "PgBouncer")
+	return !strings.Contains(rows[0]["version"], "pgweir")
 }
 
 // connect opens a connection through the pooler that ends with the test. Its
