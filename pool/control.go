@@ -343,9 +343,6 @@ func (p *Pooler) Reload() error {
 		p.log.Log(Error, "", "config file loading failed: "+err.Error())
 		return err
 	}
-	for _, w := range next.Warnings {
-		p.log.Log(Warning, "", w.Error())
-	}
 	p.install(next)
 	return nil
 }
