@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -128,7 +129,7 @@ func check(stdout io.Writer, path string) error {
 		if p.Line > 0 {
 			line = fmt.Sprintf(":%d", p.Line)
 		}
-		fmt.Fprintf(stdout, "%s%s: %v: %s\n", p.File, line, p.Severity, p.Text)
+		fmt.Fprintf(stdout, "%s%s: %v: %s\n", cmp.Or(p.File, path), line, p.Severity, p.Text)
 		if p.Severity == configs.Error {
 			result = errSilent
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,8 +80,26 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		CloseListeners: p.closeListeners,
 	})
 	console.Attach(p)
-	err := sockets.attach(p.loops, func(i int) func(wire.Socket) { return p.Worker(i).Accept })
+	err := sockets.attach(p.loops, func(i int) func(wire.Socket) {
+		return func(s wire.Socket) { p.accept(i, s) }
+	})
 	return p, err
+}
+
+// accept takes in a client that loop i has accepted, where it is to stay. As
+// long as one loop keeps up with all who come, the kernel wakes that one alone
+// for all of them. So it hands them over once it has one in eight sockets more
+// than another.
+func (p *process) accept(i int, s wire.Socket) {
+	at, least := i, p.loops[i].Conns()*8/9
+	for j, l := range p.loops {
+		if n := l.Conns(); n < least {
+			at, least = j, n
+		}
+	}
+	if at == i || !p.loops[at].Post(func() { p.Worker(at).Accept(s) }) {
+		p.Worker(i).Accept(s)
+	}
 }
 
 // run starts the loops. stop ends them.
@@ -117,7 +136,8 @@ func (p *process) chore(fn func()) {
 
 // bug logs a panic that was contained.
 func (p *process) bug(v any, stack []byte) {
-	p.log.Printf(pool.Error, "BUG: %v\n%s", v, stack)
+	text := strings.TrimPrefix(fmt.Sprint(v), "BUG: ") // as our own panics begin
+	p.log.Printf(pool.Error, "BUG: %s\n%s", text, stack)
 }
 
 // closeListeners begins a shutdown.
