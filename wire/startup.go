@@ -7,12 +7,10 @@ import (
 
 // Codes that stand where a StartupMessage has its protocol version.
 const (
-	Version30   = 3 << 16
-	CodeCancel  = 80877102
-	CodeSSL     = 80877103
-	CodeGSSENC  = 80877104
-	versionTwo  = 2
-	versionThre = 3
+	Version30  = 3 << 16
+	CodeCancel = 80877102
+	CodeSSL    = 80877103
+	CodeGSSENC = 80877104
 )
 
 // MaxStartup is the longest first packet that is taken. The first two bytes of
@@ -50,8 +48,9 @@ var ErrStartupLayout = errors.New("invalid startup packet layout: expected termi
 
 // PeekFirst reads the first packet in b without consuming it. size is its
 // length once four bytes are there, 0 before; ok is true if and only if the
-// packet is complete. ErrMalformed is anything that can't be a first packet,
-// noticed as early as its bytes show it.
+// packet is complete, and only then is f. f.Body lies in b. ErrMalformed is
+// anything that can't be a first packet, noticed as soon as the first byte,
+// the length or the code shows it; f and size are zero then.
 func PeekFirst(b []byte) (f First, size int, ok bool, err error) {
 	if len(b) > 0 && b[0] != 0 || len(b) > 1 && b[1] != 0 {
 		return f, 0, false, ErrMalformed
@@ -67,25 +66,16 @@ func PeekFirst(b []byte) (f First, size int, ok bool, err error) {
 		return f, size, false, nil
 	}
 	switch code := binary.BigEndian.Uint32(b[4:]); {
-	case code == CodeCancel:
-		f.Kind = FirstCancel
-		if size != 16 {
-			return f, 0, false, ErrMalformed
-		}
-	case code == CodeSSL:
-		f.Kind = FirstSSL
-		if size != 8 {
-			return f, 0, false, ErrMalformed
-		}
-	case code == CodeGSSENC:
-		f.Kind = FirstGSSENC
-		if size != 8 {
-			return f, 0, false, ErrMalformed
-		}
-	case code>>16 == versionThre:
+	case code>>16 == 3:
 		f.Kind, f.Minor = FirstStartup, uint16(code)
-	case code>>16 == versionTwo:
+	case code>>16 == 2:
 		f.Kind = FirstOld
+	case code == CodeSSL && size == 8:
+		f.Kind = FirstSSL
+	case code == CodeGSSENC && size == 8:
+		f.Kind = FirstGSSENC
+	case code == CodeCancel && size == 8+len(f.Key):
+		f.Kind = FirstCancel
 	default:
 		return f, 0, false, ErrMalformed
 	}
