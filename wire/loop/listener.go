@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +21,30 @@ const acceptMost = 8
 // descriptors or memory. PgBouncer rests as long.
 const acceptPause = 5 * time.Second
 
+// shared counts the loops that listen on each descriptor.
+var shared struct {
+	mu    sync.Mutex
+	loops map[int]*atomic.Int32
+}
+
+// share counts a loop in on fd, or out with -1, and returns the counter.
+func share(fd int, by int32) *atomic.Int32 {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	n := shared.loops[fd]
+	if n == nil {
+		n = new(atomic.Int32)
+		if shared.loops == nil {
+			shared.loops = map[int]*atomic.Int32{}
+		}
+		shared.loops[fd] = n
+	}
+	if n.Add(by) == 0 {
+		delete(shared.loops, fd)
+	}
+	return n
+}
+
 // Listener is a listening descriptor on a loop.
 type Listener struct {
 	loop   *Loop
@@ -26,6 +52,7 @@ type Listener struct {
 	slot   int32 // negative
 	gen    uint32
 	accept func(wire.Socket)
+	loops  *atomic.Int32 // that listen on fd
 
 	local   netip.AddrPort // of every socket, unless it is a wildcard
 	unix    bool
@@ -75,6 +102,7 @@ func (l *Loop) Listen(fd int, accept func(wire.Socket)) (*Listener, error) {
 		return nil, err
 	}
 	l.listeners[i] = ln
+	ln.loops = share(fd, 1)
 	return ln, nil
 }
 
@@ -89,6 +117,7 @@ func (ln *Listener) Close() {
 		ln.loop.poll.remove(ln.fd)
 	}
 	ln.loop.listeners[^ln.slot] = nil
+	share(ln.fd, -1)
 }
 
 // watch tells the poller to tell of clients.
@@ -107,17 +136,31 @@ func (ln *Listener) rest(err error) {
 	ln.loop.report(err)
 }
 
+// yield lets the other loops go first when the next client comes. Of several
+// loops that wait, the kernel wakes the one that has been on the listener for
+// longest: without this, nine clients in ten end up on the first loop.
+func (ln *Listener) yield() {
+	if ln.loops.Load() < 2 {
+		return
+	}
+	ln.loop.poll.remove(ln.fd)
+	if err := ln.watch(); err != nil {
+		ln.rest(err)
+	}
+}
+
 // ready accepts who is there. A lone client costs one accept and one more turn
 // to learn that it was alone; while there is a crowd the quota doubles.
 func (ln *Listener) ready() {
-	for i := range ln.quota {
+	n := 0
+	for ; n < ln.quota; n++ {
 		fd, remote, errno := rawAccept(ln.fd)
 		ln.loop.stats.Accepts++
+		if errno == syscall.EAGAIN {
+			break
+		}
 		switch errno {
 		case 0:
-		case syscall.EAGAIN:
-			ln.quota = max(1, i)
-			return
 		case syscall.EINTR, syscall.ECONNABORTED:
 			continue
 		default:
@@ -129,7 +172,14 @@ func (ln *Listener) ready() {
 			return
 		}
 	}
-	ln.quota = min(2*ln.quota, acceptMost)
+	if n == ln.quota {
+		ln.quota = min(2*n, acceptMost)
+	} else {
+		ln.quota = max(n, 1)
+	}
+	if n > 0 {
+		ln.yield()
+	}
 }
 
 // socket describes an accepted descriptor.

@@ -1,0 +1,30 @@
+//go:build linux && !pollloop
+
+package loop
+
+import (
+	"testing"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// TestListenerSpreads lets clients come one after the other to two loops that
+// have nothing else to do: each gets its share.
+func TestListenerSpreads(t *testing.T) {
+	fd, addr := listening(t, "tcp", "127.0.0.1:0")
+	accepted := make(chan int, 1)
+	for i := range 2 {
+		l := start(t, Options{})
+		listen(t, l, fd, func(s wire.Socket) { rawClose(s.FD); accepted <- i })
+	}
+	const clients = 200
+	var got [2]int
+	for range clients {
+		c := dial(t, addr)
+		got[<-accepted]++
+		c.Close()
+	}
+	if min(got[0], got[1]) < clients/10 {
+		t.Errorf("the loops got %v clients", got)
+	}
+}
