@@ -1,0 +1,69 @@
+package sim
+
+// books are what the simulator counts by itself.
+type books struct {
+	open      map[[2]string]int // servers by database and user, those being opened included
+	crashes   int               // sessions that ended without being asked to
+	kills     int               // KILLs and removed databases
+	swallowed map[tag]int       // Syncs that a COPY has ignored
+	answered  int               // requests that came to their end
+	refused   map[string]int    // clients, by what they were told at the end
+}
+
+func newBooks() books {
+	return books{open: map[[2]string]int{}, swallowed: map[tag]int{}, refused: map[string]int{}}
+}
+
+// opening counts a server that the pooler begins to open, and fails if there
+// was no room for it.
+func (b *books) opening(w *World, database, user string) {
+	snap := w.pooler.Snapshot()
+	conf := snap.Database(database)
+	if conf == nil {
+		conf = snap.Auto(database)
+	}
+	inPool, inDB, ofUser := 0, 0, 0
+	for key, n := range b.open {
+		if key[0] == database {
+			inDB += n
+		}
+		if key[1] == user {
+			ofUser += n
+		}
+		if key == [2]string{database, user} {
+			inPool = n
+		}
+	}
+	b.open[[2]string{database, user}]++
+	if conf == nil {
+		return // removed by a reload, and not yet by every loop
+	}
+	set := snap.ForPool(conf, user)
+	switch {
+	case set.PoolSize > 0 && inPool >= set.PoolSize+set.ReservePoolSize:
+		w.failf("server %d opened for %s/%s, whose limit is %d and %d in reserve", inPool+1, database, user, set.PoolSize, set.ReservePoolSize)
+	case set.MaxDBConnections > 0 && inDB >= set.MaxDBConnections:
+		w.failf("server %d opened for database %s, whose limit is %d", inDB+1, database, set.MaxDBConnections)
+	case set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections:
+		w.failf("server %d opened for user %s, whose limit is %d", ofUser+1, user, set.MaxUserConnections)
+	}
+}
+
+// closed counts a server that is gone, or was not let in.
+func (b *books) closed(database, user string) { b.open[[2]string{database, user}]-- }
+
+// cancelled is told that a cancel request has reached a statement.
+func (b *books) cancelled(w *World, t tag) {
+	for _, c := range w.clients {
+		if c.id == t.client {
+			if c.cancels == 0 {
+				w.failf("a cancel request stopped %v, whose client did not ask for it", t)
+			}
+			return
+		}
+	}
+	w.failf("a cancel request stopped a query of the pooler's own")
+}
+
+// check is what must hold after each step.
+func (b *books) check(*World) {}

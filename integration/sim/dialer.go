@@ -1,0 +1,142 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// dialer is the way from the pooler to the server process.
+type dialer struct{ w *World }
+
+var _ pool.Dialer = dialer{}
+
+// entryOf is the database entry that a host belongs to.
+func entryOf(host string) string {
+	entry, _, _ := strings.Cut(host, ".")
+	return entry
+}
+
+// Connect implements pool.Dialer.
+func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
+	w := d.w
+	if w.current == nil {
+		w.failf("Connect called from outside of a loop")
+	}
+	entry, name := entryOf(r.Hosts[0]), ""
+	for _, param := range r.Params {
+		if param[0] == "database" {
+			name = param[1]
+		}
+	}
+	w.books.opening(w, name, r.User)
+	fail := func(err *dial.LoginError) {
+		w.tracef("login to %s as %s fails: %v", name, r.User, err)
+		w.books.closed(name, r.User)
+		done(nil, err)
+	}
+	w.after(w.between(0, pick(w, time.Millisecond, 10*time.Millisecond, 100*time.Millisecond)), func() {
+		if w.pg.state == serverMute {
+			left := r.ConnectTimeout
+			if left == 0 {
+				left = time.Minute
+			}
+			w.after(left, func() { fail(&dial.LoginError{Kind: dial.Timeout, Reason: "connect timeout"}) })
+			return
+		}
+		if !w.calm && w.set.dialFaults > 0 && w.chance(w.set.dialFaults) {
+			fail(pick(w,
+				&dial.LoginError{Kind: dial.ConnectFailed, Reason: "connect failed"},
+				&dial.LoginError{Kind: dial.ServerCrashed, Reason: "server conn crashed?"},
+				&dial.LoginError{Kind: dial.DNSFailed, Reason: "server DNS lookup failed"},
+				&dial.LoginError{Kind: dial.BadSecret, Reason: "server login failed: wrong password type"},
+				&dial.LoginError{Kind: dial.Refused, Reason: "no such role", Server: wire.Fields{
+					Severity: "FATAL", Code: "28000", Message: "no such role",
+				}},
+			))
+			return
+		}
+		b, err := w.pg.accept(&r, entry)
+		if err != nil {
+			fail(err)
+			return
+		}
+		w.tracef("%v: %s as %s", b.k, name, r.User)
+		b.k.onGone = func() { w.books.closed(name, r.User) }
+		w.after(w.between(0, 3*time.Millisecond), func() {
+			if b.k.reset || b.k.eof {
+				b.k.closeByPooler(true)
+				done(nil, &dial.LoginError{Kind: dial.ServerCrashed, Reason: "server conn crashed?"})
+				return
+			}
+			s := &dial.Session{Socket: socketFor(b.k, 5432), Key: b.key, Host: r.Hosts[0]}
+			s.Params = append(s.Params,
+				dial.Param{Name: "server_version", Value: "18.0"}, dial.Param{Name: "is_superuser", Value: "off"})
+			for _, g := range b.start[:w.pg.reported] {
+				s.Params = append(s.Params, dial.Param{Name: g.name, Value: g.value})
+			}
+			b.told = slices.Clone(b.start)
+			b.up = true
+			done(s, nil)
+			b.kick()
+		})
+	})
+}
+
+var (
+	errCancelTimeout = errors.New("timeout")
+	errCancelRefused = errors.New("connection refused")
+)
+
+// Cancel implements pool.Dialer.
+func (d dialer) Cancel(r dial.Request, host string, key []byte, timeout time.Duration, ready func(send func(bool)), done func(error)) {
+	w := d.w
+	if host == "" {
+		w.failf("Cancel without a host")
+	}
+	over := false
+	end := func(err error) {
+		if !over {
+			over = true
+			w.tracef("cancel request to %x: done: %v", key, err)
+			done(err)
+		}
+	}
+	if timeout > 0 {
+		w.after(timeout, func() { end(errCancelTimeout) })
+	}
+	slow := pick(w, time.Millisecond, 10*time.Millisecond)
+	if w.set.slack && !w.calm && w.chance(3) {
+		slow = 300 * time.Millisecond
+	}
+	w.after(w.between(0, slow), func() {
+		switch {
+		case over:
+			return
+		case w.pg.state == serverDown, w.pg.state == serverMute, !w.calm && w.chance(20):
+			end(errCancelRefused)
+			return
+		}
+		asked := false
+		ready(func(send bool) {
+			if asked {
+				w.failf("a cancel request was answered twice")
+			}
+			asked = true
+			if !send {
+				w.after(w.between(0, time.Millisecond), func() { end(nil) })
+				return
+			}
+			w.tracef("cancel request to %x: sent", key)
+			w.after(w.between(0, slow), func() {
+				w.pg.cancel(key)
+				w.after(w.between(0, time.Millisecond), func() { end(nil) })
+			})
+		})
+	})
+}

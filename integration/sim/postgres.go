@@ -1,0 +1,207 @@
+package sim
+
+import (
+	"encoding/binary"
+	"slices"
+	"strconv"
+
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// serverState is how the server process is.
+type serverState uint8
+
+const (
+	serverUp serverState = iota
+	serverStarting
+	serverDown // nobody listens
+	serverMute // connections hang
+)
+
+// Postgres is the server process: its sessions and what they share.
+type Postgres struct {
+	w        *World
+	state    serverState
+	backends []*backend // oldest first
+	lastPID  uint32
+	maxConn  int  // max_connections
+	atOnce   bool // reports changed parameters at once, as before Postgres 14
+	reported int  // so many of the parameters are reported: search_path is young
+	defaults gucs
+}
+
+func newPostgres(w *World) *Postgres {
+	p := &Postgres{w: w, maxConn: pick(w, 100, 100, 100, 3), atOnce: w.chance(3)}
+	p.defaults = append(slices.Clone(gucs(reported)), plain...)
+	if w.chance(2) { // an old one
+		i := p.defaults.find("search_path")
+		old := p.defaults[i]
+		p.defaults = append(slices.Delete(p.defaults, i, i+1), old)
+		p.reported = len(reported) - 1
+	} else {
+		p.reported = len(reported)
+	}
+	return p
+}
+
+// accept begins a session, or says why not.
+func (p *Postgres) accept(r *dial.Request, entry string) (*backend, *dial.LoginError) {
+	w := p.w
+	refused := func(code, text string) *dial.LoginError {
+		return &dial.LoginError{
+			Kind: dial.Refused, Reason: text, Server: wire.Fields{Severity: "FATAL", Code: code, Message: text},
+		}
+	}
+	switch {
+	case p.state == serverDown:
+		return nil, &dial.LoginError{Kind: dial.ConnectFailed, Reason: "connect failed"}
+	case p.state == serverStarting:
+		return nil, refused("57P03", "the database system is starting up")
+	case len(p.backends) >= p.maxConn:
+		return nil, refused("53300", "sorry, too many clients already")
+	}
+	p.lastPID++
+	b := &backend{
+		pg: p, pid: p.lastPID, user: r.User, entry: entry, status: wire.TxIdle,
+		prepared: map[string]*prepared{}, portals: map[string]*portal{},
+	}
+	b.key = binary.BigEndian.AppendUint32(nil, b.pid)
+	b.key = binary.BigEndian.AppendUint32(b.key, w.rng.Uint32())
+	b.gucs = slices.Clone(p.defaults)
+	for _, param := range r.Params {
+		if i := b.gucs.find(param[0]); i >= 0 {
+			v, ok := canonical(b.gucs[i].name, param[1])
+			if !ok {
+				return nil, refused("22023", "invalid value for parameter")
+			}
+			b.gucs[i].value, b.gucs[i].explicit = v, true
+		}
+	}
+	b.start = slices.Clone(b.gucs)
+	b.told = slices.Clone(b.gucs)
+	b.k = w.dial("backend "+strconv.Itoa(int(b.pid)), b, w.drawPace(false))
+	p.backends = append(p.backends, b)
+	return b, nil
+}
+
+// byKey finds a session.
+func (p *Postgres) byKey(key []byte) *backend {
+	for _, b := range p.backends {
+		if string(b.key) == string(key) {
+			return b
+		}
+	}
+	return nil
+}
+
+// remove forgets a session that has ended.
+func (p *Postgres) remove(b *backend) {
+	p.backends = slices.DeleteFunc(p.backends, func(o *backend) bool { return o == b })
+}
+
+// notify sends a notification to who listens.
+func (p *Postgres) notify(from *backend, channel, payload string) {
+	for _, b := range p.backends {
+		if b.entry == from.entry && slices.Contains(b.channels, channel) {
+			out, at := wire.Begin(nil, wire.NotificationResponse)
+			out = binary.BigEndian.AppendUint32(out, from.pid)
+			out = wire.AppendString(out, channel)
+			out = wire.AppendString(out, payload)
+			b.later = append(b.later, wire.End(out, at))
+			b.kick()
+		}
+	}
+}
+
+// misbehave lets a fault of the server process happen, every so often.
+func (p *Postgres) misbehave() {
+	w := p.w
+	if w.calm || w.set.faults == 0 {
+		return
+	}
+	defer w.after(w.between(w.set.faults/2, w.set.faults*2), p.misbehave)
+	if p.state != serverUp {
+		p.state = pick(w, serverUp, serverUp, serverStarting)
+		return
+	}
+	var victim *backend
+	if n := len(p.backends); n > 0 {
+		victim = p.backends[w.rng.IntN(n)]
+	}
+	switch what := w.rng.IntN(12); {
+	case what < 3 && victim != nil:
+		w.tracef("fault: %v crashes", victim.k)
+		victim.crash()
+	case what < 6 && victim != nil:
+		w.tracef("fault: %v is terminated", victim.k)
+		victim.terminated = true
+		victim.kick()
+	case what < 8 && victim != nil:
+		victim.later = append(victim.later, wire.AppendNotice(nil, wire.Fields{
+			Severity: "WARNING", Code: "01000", Message: "a remark that nobody asked for",
+		}))
+		victim.kick()
+	case what == 8:
+		p.reload()
+	case what == 9:
+		w.tracef("fault: the server restarts")
+		p.state = serverStarting
+		for _, b := range slices.Clone(p.backends) {
+			b.crash()
+		}
+	case what == 10:
+		w.tracef("fault: the server is down")
+		p.state = pick(w, serverDown, serverMute)
+	}
+}
+
+// reload changes a default for all sessions that have not set it.
+func (p *Postgres) reload() {
+	w := p.w
+	zone := pick(w, "UTC", "Europe/Berlin", "Asia/Kolkata")
+	w.tracef("the server's TimeZone is %s now", zone)
+	i := p.defaults.find("TimeZone")
+	p.defaults[i].value = zone
+	for _, b := range p.backends {
+		for _, g := range []gucs{b.gucs, b.start} {
+			if !g[i].explicit {
+				g[i].value = zone
+			}
+		}
+		if b.saved != nil && !b.saved[i].explicit {
+			b.saved[i].value = zone
+		}
+		b.kick()
+	}
+}
+
+// calmDown ends all faults.
+func (p *Postgres) calmDown() {
+	p.state = serverUp
+	p.maxConn = 100
+	for _, b := range p.backends {
+		if b.running != nil && b.running.endless {
+			b.finish(nil)
+		}
+	}
+}
+
+// cancel is the signal that a cancel request makes.
+func (p *Postgres) cancel(key []byte) {
+	b := p.byKey(key)
+	if b == nil {
+		return
+	}
+	switch {
+	case b.running != nil:
+		p.w.tracef("cancel: %v stops %v", b.k, b.running.tag)
+		p.w.books.cancelled(p.w, b.running.tag)
+		b.finish(&pgError{code: "57014", text: "canceling statement due to user request " + b.running.tag.String()})
+	case b.copy != nil:
+		p.w.books.cancelled(p.w, b.copy.s.tag)
+		b.copy.cancelled = true
+	default:
+		p.w.tracef("cancel: %v has nothing to do", b.k)
+	}
+}

@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+)
+
+// settings are what a run draws before it begins.
+type settings struct {
+	main      map[string]string
+	databases map[string]map[string]string
+	users     map[string]map[string]string
+	accounts  []account
+	loops     int
+	clients   int
+
+	// mixed lets pool modes differ and change: then clients leave nothing
+	// behind in a session.
+	mixed bool
+
+	attachFails bool
+	faults      time.Duration // one fault of the server process every so often; 0: none
+	dialFaults  int           // one login of so many fails; 0: none
+	chaos       time.Duration // how long everything goes wrong
+	slack       bool          // requests to cancel may be slow on their way to the server
+
+	// least is the shortest that a timeout has been set to, in a run whose
+	// settings change.
+	least map[string]time.Duration
+	// removals counts the databases that a reload has removed.
+	removals int
+}
+
+// account is a user that clients may log in as.
+type account struct {
+	name, password string
+	secret         string // as in the auth_file
+}
+
+// draw draws the settings.
+func (s *settings) draw(w *World) {
+	mode := pick(w, "session", "transaction", "transaction", "transaction", "statement")
+	s.loops = pick(w, 1, 2, 2, 3)
+	s.clients = 2 + w.rng.IntN(14)
+	s.mixed = w.chance(6)
+	s.attachFails = w.chance(8)
+	s.chaos = w.between(2*time.Second, 6*time.Second)
+	s.slack = w.chance(2)
+	if w.chance(3) {
+		s.faults = pick(w, 200*time.Millisecond, time.Second, 3*time.Second)
+	}
+	if w.chance(3) {
+		s.dialFaults = pick(w, 2, 4, 10)
+	}
+	s.accounts = []account{
+		{name: "ann", password: "tulip"},
+		{name: "bob", password: "it's \"quoted\""},
+		{name: "cyd", password: "md5 is old"},
+	}
+	for i := range s.accounts {
+		s.accounts[i].secret = s.accounts[i].password
+	}
+	s.main = map[string]string{
+		"pool_mode":                   mode,
+		"auth_type":                   pick(w, "trust", "trust", "plain", "md5", "scram-sha-256", "any"),
+		"scram_iterations":            "2",
+		"admin_users":                 "root",
+		"unix_socket_dir":             "",
+		"server_tls_sslmode":          "disable",
+		"loops":                       strconv.Itoa(s.loops),
+		"default_pool_size":           pick(w, "1", "1", "2", "3", "4", "0"),
+		"min_pool_size":               pick(w, "0", "0", "0", "1", "2"),
+		"reserve_pool_size":           pick(w, "0", "0", "1", "2"),
+		"reserve_pool_timeout":        pick(w, "0", "0.2", "1"),
+		"max_client_conn":             pick(w, "100", "100", "100", "5"),
+		"max_db_connections":          pick(w, "0", "0", "1", "2", "4"),
+		"max_user_connections":        pick(w, "0", "0", "0", "1", "2", "3"),
+		"max_login_concurrency":       pick(w, "1", "2", "4"),
+		"query_wait_timeout":          pick(w, "120", "120", "3", "1", "0"),
+		"query_wait_notify":           pick(w, "0", "1", "5"),
+		"query_timeout":               pick(w, "0", "0", "0", "2"),
+		"idle_transaction_timeout":    pick(w, "0", "0", "1"),
+		"transaction_timeout":         pick(w, "0", "0", "2"),
+		"client_idle_timeout":         pick(w, "0", "0", "0", "1"),
+		"client_login_timeout":        pick(w, "60", "60", "2"),
+		"cancel_wait_timeout":         pick(w, "10", "1", "0.05"),
+		"server_idle_timeout":         pick(w, "600", "1", "0"),
+		"server_lifetime":             pick(w, "3600", "3600", "1", "0"),
+		"server_check_delay":          pick(w, "30", "0.2", "0"),
+		"server_check_query":          pick(w, "<empty>", "select 0/0", ""),
+		"server_reset_query":          pick(w, "DISCARD ALL", "DISCARD ALL", ""),
+		"server_reset_query_always":   pick(w, "0", "0", "1"),
+		"server_login_retry":          pick(w, "0.3", "1", "2"),
+		"server_connect_timeout":      pick(w, "0.5", "2", "15"),
+		"server_round_robin":          pick(w, "0", "1"),
+		"client_buffer":               pick(w, "262144", "2000", "1"),
+		"ignore_startup_parameters":   "extra_float_digits",
+		"application_name_add_host":   pick(w, "0", "0", "1"),
+		"login_notify_message":        pick(w, "", "", "hello"),
+		"autodb_idle_timeout":         pick(w, "3600", "1"),
+		"pool_idle_timeout":           pick(w, "0", "0", "1"),
+		"max_db_client_connections":   pick(w, "0", "0", "0", "6"),
+		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
+	}
+	s.databases = map[string]map[string]string{}
+	for _, name := range []string{"a", "b"} {
+		s.databases[name] = s.drawDatabase(w, name)
+	}
+	if w.chance(4) {
+		s.databases["*"] = s.drawDatabase(w, "auto")
+	}
+	if s.main["auth_type"] == "any" {
+		for _, d := range s.databases {
+			d["user"] = "owner"
+		}
+	}
+	s.users = map[string]map[string]string{}
+	for _, a := range s.accounts {
+		u := map[string]string{}
+		if w.chance(5) {
+			u["pool_size"] = pick(w, "1", "2")
+		}
+		if w.chance(8) {
+			u["max_user_connections"] = pick(w, "1", "2")
+		}
+		if w.chance(8) {
+			u["query_timeout"] = "2"
+		}
+		if s.mixed && w.chance(3) {
+			u["pool_mode"] = pick(w, "session", "transaction")
+		}
+		if len(u) > 0 {
+			s.users[a.name] = u
+		}
+	}
+	s.least = map[string]time.Duration{}
+	s.note()
+}
+
+// drawDatabase draws an entry. The first part of its host names it, so that the
+// server's side knows for whom it is dialled.
+func (s *settings) drawDatabase(w *World, name string) map[string]string {
+	d := map[string]string{"host": name + ".1", "port": "5432"}
+	if w.chance(2) {
+		d["host"] += "," + name + ".2"
+	}
+	if w.chance(3) {
+		d["pool_size"] = pick(w, "1", "2", "3")
+	}
+	if w.chance(5) {
+		d["min_pool_size"] = "1"
+	}
+	if w.chance(5) {
+		d["max_db_connections"] = pick(w, "1", "2", "3")
+	}
+	if w.chance(6) {
+		d["user"] = "owner"
+	}
+	if w.chance(6) {
+		d["connect_query"] = pick(w, "select 0/0", "set work_mem='7'", "fail 0/0")
+	}
+	if w.chance(6) {
+		d["load_balance_hosts"] = "disable"
+	}
+	if w.chance(6) {
+		d["query_wait_timeout"] = pick(w, "1", "0")
+	}
+	if w.chance(8) {
+		d["timezone"] = "Asia/Tokyo"
+	}
+	if s.mixed && w.chance(2) {
+		d["pool_mode"] = pick(w, "session", "transaction")
+	}
+	return d
+}
+
+// timeouts are the settings that end clients after a time.
+var timeouts = []string{
+	"query_wait_timeout", "query_timeout", "idle_transaction_timeout", "transaction_timeout",
+	"client_idle_timeout", "client_login_timeout",
+}
+
+// note remembers the shortest timeouts.
+func (s *settings) note() {
+	see := func(from map[string]string) {
+		for _, key := range timeouts {
+			sec, err := strconv.ParseFloat(from[key], 64)
+			d := time.Duration(sec * float64(time.Second))
+			if err == nil && d > 0 && (s.least[key] == 0 || d < s.least[key]) {
+				s.least[key] = d
+			}
+		}
+	}
+	see(s.main)
+	for _, d := range s.databases {
+		see(d)
+	}
+	for _, u := range s.users {
+		see(u)
+	}
+}
+
+// change redraws a few settings, as an operator does before a RELOAD.
+func (s *settings) change(w *World) {
+	s.main["default_pool_size"] = pick(w, "1", "2", "3", "4")
+	s.main["max_db_connections"] = pick(w, "0", "0", "1", "2", "4")
+	s.main["max_user_connections"] = pick(w, "0", "0", "1", "3")
+	s.main["reserve_pool_size"] = pick(w, "0", "1")
+	s.main["query_wait_timeout"] = pick(w, "120", "3", "1")
+	s.main["server_round_robin"] = pick(w, "0", "1")
+	s.main["server_lifetime"] = pick(w, "3600", "1")
+	s.main["client_buffer"] = pick(w, "262144", "2000", "1")
+	if s.mixed {
+		s.main["pool_mode"] = pick(w, "session", "transaction")
+	}
+	if w.chance(4) { // other servers
+		s.databases["a"]["host"] = pick(w, "a.1", "a.2", "a.1,a.2")
+	}
+	if w.chance(4) {
+		s.databases["a"]["pool_size"] = pick(w, "1", "2", "3")
+	}
+	if w.chance(4) {
+		if s.databases["b"] != nil {
+			delete(s.databases, "b")
+			s.removals++
+		} else {
+			s.databases["b"] = s.drawDatabase(w, "b")
+			if s.main["auth_type"] == "any" {
+				s.databases["b"]["user"] = "owner"
+			}
+		}
+	}
+	s.note()
+}
+
+// text writes the settings as a pgbouncer.ini.
+func (s *settings) text() string {
+	var b strings.Builder
+	b.WriteString("[pgbouncer]\n")
+	for _, key := range slices.Sorted(maps.Keys(s.main)) {
+		fmt.Fprintf(&b, "%s = %s\n", key, s.main[key])
+	}
+	entries := func(section string, of map[string]map[string]string) {
+		fmt.Fprintf(&b, "[%s]\n", section)
+		for _, name := range slices.Sorted(maps.Keys(of)) {
+			fmt.Fprintf(&b, "%s =", name)
+			for _, key := range slices.Sorted(maps.Keys(of[name])) {
+				fmt.Fprintf(&b, " %s='%s'", key, strings.ReplaceAll(of[name][key], "'", "''"))
+			}
+			b.WriteString("\n")
+		}
+	}
+	entries("databases", s.databases)
+	entries("users", s.users)
+	return b.String()
+}
+
+// snapshot is what the pooler makes of the settings.
+func (s *settings) snapshot() (*configs.Snapshot, error) {
+	snap, err := configs.Parse("sim.ini", s.text())
+	if err != nil {
+		return nil, err
+	}
+	var list strings.Builder
+	quote := func(t string) string { return `"` + strings.ReplaceAll(t, `"`, `""`) + `"` }
+	for _, a := range append(s.accounts, account{name: "root", secret: "toor"}, account{name: "owner", secret: "deed"}) {
+		list.WriteString(quote(a.name) + " " + quote(a.secret) + "\n")
+	}
+	snap.Auth, err = configs.ParseUserlist("userlist.txt", list.String())
+	return snap, err
+}
+
+// session reports whether clients keep their servers, in every pool and for
+// the whole run.
+func (s *settings) session() bool { return !s.mixed && s.main["pool_mode"] == "session" }
+
+// statement reports whether transaction blocks are refused somewhere.
+func (s *settings) statement() bool { return s.main["pool_mode"] == "statement" }
+
+// resets reports whether a session leaves nothing behind for the next.
+func (s *settings) resets() bool { return s.main["server_reset_query"] != "" }

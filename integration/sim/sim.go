@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime/debug"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Run lets a whole run happen, within a synctest bubble, and returns what went
+// wrong, "" if nothing did. trace may be nil. stuck reports whether goroutines
+// of a failed run are left behind in the bubble.
+func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bool) {
+	w := &World{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), trace: trace, now: wire.Time(time.Millisecond),
+		sockets: map[int]*socket{}, lastFD: 1 << 24, books: newBooks(),
+	}
+	defer func() {
+		steps, stuck = w.steps, w.chores > 0
+		switch r := recover().(type) {
+		case nil:
+		case failure:
+			text = r.text
+		default:
+			text = fmt.Sprintf("panic: %v\n%s", r, debug.Stack())
+		}
+		if text != "" {
+			text = fmt.Sprintf("at %v, step %d: %s", time.Duration(w.now), w.steps, text)
+		}
+	}()
+	w.run()
+	return "", w.steps, false
+}
+
+// run is the run.
+func (w *World) run() {
+	w.build()
+	for range w.set.clients {
+		w.after(w.between(0, w.set.chaos), func() { w.arrive() })
+	}
+	w.operator = w.newOperator()
+	w.after(w.between(0, w.set.chaos), w.strangeCancels)
+	w.after(0, w.pg.misbehave)
+	w.runUntil(wire.Time(w.set.chaos), func() bool { return false })
+
+	w.calmDown()
+	if !w.runUntil(w.now.Add(5*time.Minute), w.deserted) {
+		w.failf("%s", w.whoIsLeft())
+	}
+	w.runUntil(w.now.Add(15*time.Second), func() bool { return false })
+	w.empty()
+	w.shutdown()
+}
+
+// build draws the settings and makes the pooler and what it meets.
+func (w *World) build() {
+	w.set.draw(w)
+	w.tracef("settings:\n%s", w.set.text())
+	snap, err := w.set.snapshot()
+	if err != nil {
+		w.failf("BUG in sim: settings: %v", err)
+	}
+	w.pg = newPostgres(w)
+	o := pool.Options{
+		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, Seed: w.seed, Now: func() wire.Time { return w.now },
+		Wall: time.Unix(0, 0), UID: -2, Log: w, Console: &operator{w: w},
+		Stop: func() { w.stopped = true }, CloseListeners: func() {},
+	}
+	w.operator = o.Console.(*operator)
+	o.Reload = w.operator.reload
+	var key [32]byte
+	for i := range key {
+		key[i] = byte(w.seed >> (i % 8 * 8))
+	}
+	o.Random = io.Reader(rand.NewChaCha8(key))
+	for i := range w.set.loops {
+		l := &Loop{w: w, index: i, now: w.now}
+		w.loops = append(w.loops, l)
+		o.Loops = append(o.Loops, l)
+	}
+	w.pooler = pool.New(o)
+	for _, l := range w.loops {
+		w.after(w.between(0, pool.TickEvery), l.tick)
+	}
+}
+
+// newOperator lets the operator begin.
+func (w *World) newOperator() *operator {
+	if w.chance(2) {
+		w.after(w.between(0, w.set.chaos), w.operator.busy)
+	}
+	return w.operator
+}
+
+// strangeCancels sends cancel requests with keys that are nobody's.
+func (w *World) strangeCancels() {
+	if w.calm {
+		return
+	}
+	key := make([]byte, 8)
+	for i := range key {
+		key[i] = byte(w.rng.Uint32())
+	}
+	w.requestCancel(key, "of nobody")
+	w.after(w.between(0, 2*time.Second), w.strangeCancels)
+}
+
+// calmDown ends everything that goes wrong.
+func (w *World) calmDown() {
+	w.tracef("---- faults stop")
+	w.calm = true
+	w.pg.calmDown()
+	w.spawn(w.operator.calmDown)
+}
+
+// deserted reports whether all clients are gone.
+func (w *World) deserted() bool {
+	for _, c := range w.clients {
+		if c.stage != stageOver {
+			return false
+		}
+	}
+	return w.chores == 0
+}
+
+// whoIsLeft tells of those who should be gone.
+func (w *World) whoIsLeft() string {
+	text := "no end:"
+	for _, c := range w.clients {
+		if c.stage != stageOver {
+			text += fmt.Sprintf(" %v (stage %d, %d replies owed, asked at %v);", c.k, c.stage, len(c.queue), time.Duration(c.sent))
+		}
+	}
+	return text + fmt.Sprintf(" %d chores", w.chores)
+}
+
+// empty checks that nothing is left of the clients.
+func (w *World) empty() {
+	w.pooler.CheckEmpty()
+}
+
+// shutdown ends the pooler.
+func (w *World) shutdown() {
+	w.operator.stopping = true
+	mode := pick(w, pool.ShutdownWaitForClients, pool.ShutdownWaitForServers, pool.ShutdownImmediate)
+	w.tracef("---- shutdown %d", mode)
+	for range w.rng.IntN(3) {
+		w.arrive()
+	}
+	w.runUntil(w.now.Add(w.between(0, 30*time.Millisecond)), func() bool { return false })
+	w.spawn(func() { w.pooler.Shutdown(mode) })
+	if !w.runUntil(w.now.Add(5*time.Minute), func() bool { return w.stopped && w.chores == 0 }) {
+		w.failf("the shutdown does not end: %s", w.whoIsLeft())
+	}
+	if mode == pool.ShutdownWaitForServers && len(w.pg.backends) > 0 {
+		w.runUntil(w.now.Add(time.Minute), func() bool { return len(w.pg.backends) == 0 })
+		if len(w.pg.backends) > 0 {
+			w.failf("%d servers are open after the shutdown", len(w.pg.backends))
+		}
+	}
+	synctest.Wait()
+}

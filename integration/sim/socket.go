@@ -1,0 +1,451 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// peer is the program at the other end of a socket of the pooler's.
+type peer interface {
+	// read takes bytes that arrived.
+	read(p []byte)
+	// room tells that fewer than the window's bytes are on their way to the
+	// pooler.
+	room()
+	// closed tells that the pooler closed the connection; reset, that bytes
+	// may have been lost.
+	closed(reset bool)
+}
+
+// socket is a connection as the kernel has it: bytes in flight both ways. It
+// outlives the Conns that stand for it, one after the other.
+type socket struct {
+	w    *World
+	fd   int
+	name string
+	peer peer
+	conn *Conn // who owns it; nil between two owners
+	pace pace
+
+	in     []byte // from the peer, not yet read by the pooler
+	out    []byte // from the pooler, not yet read by the peer
+	eof    bool   // the peer has closed
+	reset  bool   // the peer has gone without a word
+	shut   bool   // the pooler has closed
+	hurt   bool   // and the peer may miss bytes
+	gone   bool   // the peer was told so
+	inDue  bool   // an event that reads is under way
+	outDue bool
+	onGone func() // told once, when either side has closed
+}
+
+// pace is how fast bytes move.
+type pace struct {
+	near, far time.Duration // each chunk takes so long
+	chunk     int           // at most so many bytes at once, 0: any number
+	window    int           // the kernel takes so many from the pooler
+}
+
+// drawPace draws a pace. slow is that of a client that reads slowly.
+func (w *World) drawPace(slow bool) pace {
+	p := pace{far: pick(w, 50*time.Microsecond, 300*time.Microsecond, 2*time.Millisecond), window: 64 << 10}
+	if w.chance(3) {
+		p.near, p.far = 0, 20*time.Millisecond
+	}
+	if w.chance(3) {
+		p.window = pick(w, 50, 500, 3000, 20_000)
+	}
+	if w.chance(8) {
+		p.chunk = pick(w, 1, 7, 100)
+	}
+	if slow {
+		p.near, p.far = time.Millisecond, 100*time.Millisecond
+		p.window = pick(w, 200, 2000)
+		p.chunk = 500
+	}
+	return p
+}
+
+// dial makes a connection between the pooler and p.
+func (w *World) dial(name string, p peer, pace pace) *socket {
+	w.lastFD++
+	k := &socket{w: w, fd: w.lastFD, name: name, peer: p, pace: pace}
+	w.sockets[k.fd] = k
+	return k
+}
+
+func (k *socket) String() string { return k.name }
+
+// chunk draws how many of n bytes move at once.
+func (k *socket) chunk(n int) int {
+	w := k.w
+	m := n
+	switch w.rng.IntN(6) {
+	case 0:
+		m = 1 + w.rng.IntN(n)
+	case 1:
+		m = min(n, 1+w.rng.IntN(8))
+	}
+	if k.pace.chunk > 0 && n < 4<<10 {
+		m = min(m, k.pace.chunk)
+	}
+	return m
+}
+
+// send is the peer's write. The bytes are copied.
+func (k *socket) send(p []byte) {
+	if k.shut || k.eof || k.reset {
+		return
+	}
+	k.in = append(k.in, p...)
+	k.kickIn()
+}
+
+// full reports whether a peer that blocks would wait before it sends more.
+func (k *socket) full() bool { return len(k.in) >= k.pace.window+4<<10 }
+
+// hangUp is the peer's close. What it sent before arrives.
+func (k *socket) hangUp() {
+	if k.eof || k.reset {
+		return
+	}
+	k.w.tracef("%v: closes", k)
+	k.eof = true
+	k.out = nil
+	k.left()
+	k.kickIn()
+}
+
+// breakOff ends the connection without a word from the peer.
+func (k *socket) breakOff() {
+	if k.eof || k.reset {
+		return
+	}
+	k.w.tracef("%v: breaks off", k)
+	k.reset = true
+	k.in, k.out = nil, nil
+	k.left()
+	k.kickIn()
+}
+
+// left is called whenever one side has closed.
+func (k *socket) left() {
+	if f := k.onGone; f != nil {
+		k.onGone = nil
+		f()
+	}
+	if k.shut && (k.eof || k.reset || k.gone) {
+		delete(k.w.sockets, k.fd)
+	}
+}
+
+// kickIn sees to it that what arrived is read.
+func (k *socket) kickIn() {
+	c := k.conn
+	if c == nil || k.inDue || len(k.in) == 0 && !k.eof && !k.reset && !c.failed {
+		return
+	}
+	if c.state == lingering && len(k.in) == 0 {
+		return
+	}
+	if c.paused && !k.eof && !k.reset && !c.failed && c.state == open {
+		return
+	}
+	k.inDue = true
+	k.w.after(k.w.between(k.pace.near, k.pace.far), k.deliverIn)
+}
+
+// deliverIn is the pooler's read.
+func (k *socket) deliverIn() {
+	k.inDue = false
+	c := k.conn
+	if c == nil {
+		return // on its way to another loop
+	}
+	if c.state == lingering {
+		k.in = nil
+		return
+	}
+	c.loop.enter()
+	switch {
+	case k.reset:
+		c.die(syscall.ECONNRESET)
+		return
+	case c.paused && k.eof:
+		c.die(io.EOF)
+		return
+	case c.failed && (c.paused || len(k.in) == 0):
+		c.die(syscall.EPIPE)
+		return
+	case c.paused:
+		return
+	case len(k.in) == 0 && k.eof:
+		c.die(io.EOF)
+		return
+	case len(k.in) == 0:
+		return
+	}
+	n := k.chunk(len(k.in))
+	was := k.full()
+	buf := append([]byte(nil), k.in[:n]...)
+	k.in = k.in[n:]
+	if k.w.tracing() {
+		k.w.tracef("%v -> loop %d: %s", k, c.loop.index, show(buf))
+	}
+	c.h.Data(buf)
+	for i := range buf {
+		buf[i] = 0xdd // whoever kept the slice sees it
+	}
+	if was && !k.full() {
+		k.peer.room()
+	}
+	k.kickIn()
+}
+
+// kickOut sees to it that the peer reads.
+func (k *socket) kickOut() {
+	if k.outDue || k.eof || k.reset || k.gone || len(k.out) == 0 && !k.shut {
+		return
+	}
+	k.outDue = true
+	k.w.after(k.w.between(k.pace.near, k.pace.far), k.deliverOut)
+}
+
+// deliverOut is the peer's read.
+func (k *socket) deliverOut() {
+	k.outDue = false
+	if k.eof || k.reset || k.gone {
+		return
+	}
+	if len(k.out) == 0 {
+		if k.shut {
+			k.gone = true
+			k.left()
+			k.peer.closed(k.hurt)
+		}
+		return
+	}
+	n := k.chunk(len(k.out))
+	p := k.out[:n:n]
+	k.out = k.out[n:]
+	if k.w.tracing() {
+		k.w.tracef("%v <- %s", k, show(p))
+	}
+	if c := k.conn; c != nil {
+		c.kickFlush()
+	}
+	k.peer.read(p)
+	k.kickOut()
+}
+
+// closeByPooler ends the pooler's part. With lose the peer may miss what it has
+// not read.
+func (k *socket) closeByPooler(lose bool) {
+	if k.shut {
+		return
+	}
+	k.shut = true
+	if lose && k.w.chance(2) {
+		k.out, k.hurt = nil, true
+	}
+	k.in = nil
+	k.left()
+	k.kickOut()
+}
+
+// connState says who may still touch a Conn.
+type connState uint8
+
+const (
+	open connState = iota
+	lingering
+	dead
+)
+
+// Conn is a wire.Conn.
+type Conn struct {
+	w    *World
+	loop *Loop
+	h    wire.Handler
+	s    *socket
+
+	queue    []byte // what the kernel did not take
+	state    connState
+	paused   bool
+	failed   bool // a write failed, and the Handler is not told yet
+	flushDue bool
+}
+
+var _ wire.Conn = (*Conn)(nil)
+
+// Write implements wire.Conn.
+func (c *Conn) Write(p []byte) {
+	c.loop.on("Write")
+	if c.state != open {
+		c.w.failf("%v: Write on a closed Conn: %s", c.s, show(p))
+	}
+	if c.failed || len(p) == 0 {
+		return
+	}
+	k := c.s
+	if k.reset {
+		c.failed = true
+		k.kickIn()
+		return
+	}
+	if k.eof { // the peer takes nothing any more
+		return
+	}
+	n := 0
+	if len(c.queue) == 0 {
+		n = max(0, min(len(p), k.pace.window-len(k.out)))
+		if n > 0 && c.w.chance(25) {
+			n = c.w.rng.IntN(n)
+		}
+		k.out = append(k.out, p[:n]...)
+		k.kickOut()
+	}
+	if n < len(p) {
+		c.queue = append(c.queue, p[n:]...)
+		c.kickFlush()
+	}
+}
+
+// kickFlush sees to it that the queue is sent as soon as there is room.
+func (c *Conn) kickFlush() {
+	if len(c.queue) == 0 || c.flushDue || len(c.s.out) >= c.s.pace.window && !c.s.eof {
+		return
+	}
+	c.flushDue = true
+	c.w.after(c.w.between(0, 50*time.Microsecond), c.flush)
+}
+
+// flush gives the kernel what is queued.
+func (c *Conn) flush() {
+	c.flushDue = false
+	k := c.s
+	if c.state == dead || c.failed || k.reset {
+		return
+	}
+	c.loop.enter()
+	if k.eof {
+		c.queue = nil
+		return // Closed is on its way
+	}
+	n := min(len(c.queue), k.pace.window-len(k.out))
+	if n > 0 {
+		k.out = append(k.out, c.queue[:n]...)
+		c.queue = c.queue[n:]
+		k.kickOut()
+	}
+	if len(c.queue) > 0 {
+		c.kickFlush()
+		return
+	}
+	if c.state == lingering {
+		c.finish(false)
+		return
+	}
+	c.h.Drained()
+}
+
+// Queued implements wire.Conn. Between two steps the pooler's own check may
+// ask it too.
+func (c *Conn) Queued() int {
+	if c.w.current != nil {
+		c.loop.on("Queued")
+	}
+	return len(c.queue)
+}
+
+// Pause implements wire.Conn.
+func (c *Conn) Pause() {
+	c.loop.on("Pause")
+	c.paused = true
+}
+
+// Resume implements wire.Conn.
+func (c *Conn) Resume() {
+	c.loop.on("Resume")
+	c.paused = false
+	if c.state == open {
+		c.s.kickIn()
+	}
+}
+
+// Close implements wire.Conn.
+func (c *Conn) Close() {
+	c.loop.on("Close")
+	if c.state != open {
+		return
+	}
+	if c.failed || c.s.reset || len(c.queue) == 0 {
+		c.finish(false)
+		return
+	}
+	c.state, c.h = lingering, nil
+	c.w.after(wire.Linger, func() {
+		if c.state == lingering {
+			c.finish(true)
+		}
+	})
+}
+
+// Abort implements wire.Conn.
+func (c *Conn) Abort() {
+	c.loop.on("Abort")
+	if c.state != dead {
+		c.finish(true)
+	}
+}
+
+// finish closes the socket.
+func (c *Conn) finish(lose bool) {
+	if len(c.queue) > 0 {
+		c.s.hurt = true
+	}
+	c.state, c.h, c.queue = dead, nil, nil
+	c.s.conn = nil
+	c.s.closeByPooler(lose)
+}
+
+// die closes the socket and tells the Handler why.
+func (c *Conn) die(err error) {
+	h := c.h
+	c.finish(true)
+	c.w.tracef("%v: loop %d is told %v", c.s, c.loop.index, err)
+	h.Closed(err)
+}
+
+// Detach implements wire.Conn.
+func (c *Conn) Detach() (wire.Socket, bool) {
+	c.loop.on("Detach")
+	k := c.s
+	if c.state != open {
+		c.w.failf("%v: Detach of a closed Conn", k)
+	}
+	if len(c.queue) > 0 || c.failed || k.reset {
+		return wire.Socket{}, false
+	}
+	c.state, c.h = dead, nil
+	k.conn = nil
+	s := socketFor(k, uint16(k.fd))
+	if len(k.in) > 0 && c.w.chance(4) {
+		n := 1 + c.w.rng.IntN(len(k.in))
+		s.Early, k.in = k.in[:n:n], k.in[n:]
+	}
+	return s, true
+}
+
+// show writes bytes as a trace line does.
+func show(p []byte) string {
+	const most = 160
+	if len(p) > most {
+		return fmt.Sprintf("%q... %d bytes", p[:most], len(p))
+	}
+	return fmt.Sprintf("%q", p)
+}

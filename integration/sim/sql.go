@@ -1,0 +1,175 @@
+package sim
+
+import (
+	"strconv"
+	"strings"
+)
+
+// stmt is one statement of a query. Most begin with a verb and the tag of the
+// client's that sent it:
+//
+//	select TAG [rows [size]]   rows of the tag and the state of the session
+//	slow TAG ms                as select, but it takes its time
+//	hang TAG                   for ever, or until it is cancelled
+//	fail TAG                   an error
+//	notice TAG                 a notice
+//	begin, commit, rollback TAG
+//	set NAME=VALUE, reset NAME without a tag, as the pooler sends it too
+//	temp TAG                   leaves a table behind, in a transaction until its end
+//	listen TAG, notify TAG
+//	copyin TAG rows            fails at that row, -1: before it reads any, 0: never
+//	copyout TAG rows
+//	die TAG, crash TAG         the end of the session, with and without a word
+//	discard all
+type stmt struct {
+	verb string
+	tag  tag
+	args []int
+	text string
+
+	name, value string // set
+}
+
+// tag names a client's statement. The zero tag is nobody's.
+type tag struct{ client, n int }
+
+func (t tag) String() string { return strconv.Itoa(t.client) + "/" + strconv.Itoa(t.n) }
+
+func parseTag(s string) (t tag, ok bool) {
+	c, n, ok := strings.Cut(s, "/")
+	if !ok {
+		return t, false
+	}
+	var err, err2 error
+	t.client, err = strconv.Atoi(c)
+	t.n, err2 = strconv.Atoi(n)
+	return t, err == nil && err2 == nil
+}
+
+// arg is the i-th argument, or def.
+func (s *stmt) arg(i, def int) int {
+	if i < len(s.args) {
+		return s.args[i]
+	}
+	return def
+}
+
+// rows reports whether s returns rows.
+func (s *stmt) rows() bool {
+	return s.verb == "select" || s.verb == "slow" || s.verb == "hang"
+}
+
+// parse reads a query. ok is false for a syntax error.
+func parse(query string) (list []stmt, ok bool) {
+	for _, text := range split(query) {
+		s, ok := parseOne(text)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, s)
+	}
+	return list, true
+}
+
+// split cuts a query at its semicolons, those in quotes left alone.
+func split(query string) (parts []string) {
+	start := 0
+	add := func(end int) {
+		if p := strings.TrimSpace(query[start:end]); p != "" {
+			parts = append(parts, p)
+		}
+	}
+	var quote byte
+	escapes := false
+	for i := 0; i < len(query); i++ {
+		c := query[i]
+		switch {
+		case quote != 0 && c == '\\' && escapes:
+			i++
+		case quote != 0:
+			if c == quote { // a doubled one opens again at once
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+			escapes = c == '\'' && i > 0 && query[i-1] == 'E'
+		case c == ';':
+			add(i)
+			start = i + 1
+		}
+	}
+	add(len(query))
+	return parts
+}
+
+func parseOne(text string) (s stmt, ok bool) {
+	s.text = text
+	words := strings.Fields(text)
+	s.verb = strings.ToLower(words[0])
+	switch s.verb {
+	case "set":
+		name, value, ok := strings.Cut(strings.TrimSpace(text[len("set"):]), "=")
+		if !ok {
+			return s, false
+		}
+		s.name = strings.TrimSpace(name)
+		s.value, ok = literal(strings.TrimSpace(value))
+		return s, ok
+	case "reset":
+		if len(words) != 2 {
+			return s, false
+		}
+		s.name = words[1]
+		return s, true
+	case "discard":
+		return s, strings.EqualFold(text, "discard all")
+	case "select", "slow", "hang", "fail", "notice", "begin", "commit", "rollback", "temp", "listen", "notify",
+		"copyin", "copyout", "die", "crash":
+	default:
+		return s, false
+	}
+	if len(words) < 2 {
+		return s, false
+	}
+	if s.tag, ok = parseTag(words[1]); !ok {
+		return s, false
+	}
+	for _, word := range words[2:] {
+		if strings.HasPrefix(word, "--") {
+			break
+		}
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return s, false
+		}
+		s.args = append(s.args, n)
+	}
+	return s, true
+}
+
+// literal reads a value: a literal, or words taken as they stand.
+func literal(s string) (value string, ok bool) {
+	escapes := false
+	if strings.HasPrefix(s, "E'") {
+		escapes, s = true, s[1:]
+	}
+	if !strings.HasPrefix(s, "'") {
+		return s, s != "" && !strings.Contains(s, "'")
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case escapes && c == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		case c == '\'' && i+1 < len(s) && s[i+1] == '\'':
+			i++
+			b.WriteByte(c)
+		case c == '\'':
+			return b.String(), i == len(s)-1
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
+}
