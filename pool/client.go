@@ -3,7 +3,6 @@ package pool
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"github.com/pgweir/pgweir/wire"
@@ -14,6 +13,7 @@ import (
 // with nothing to do: fields are few, and what only a login needs is in login.
 type Client struct {
 	links[Client]
+	ends
 	conn   wire.Conn
 	w      *Worker
 	shard  *Shard  // from ClientIdle, ClientWaiting on
@@ -44,7 +44,6 @@ type Client struct {
 	queryStart wire.Time // valid while busy
 	xactStart  wire.Time // valid while inXact
 	waitSince  wire.Time // valid in ClientWaiting
-	socket     wire.Socket
 }
 
 func (c *Client) at() *links[Client] { return &c.links }
@@ -83,7 +82,7 @@ func (c *Client) move(to ClientState) {
 // Accept takes in a new client.
 func (w *Worker) Accept(socket wire.Socket) {
 	c := &Client{
-		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), socket: socket, login: &login{},
+		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), ends: endsOf(socket), login: &login{},
 	}
 	conn, err := w.loop.Attach(socket, c)
 	if err != nil {
@@ -91,7 +90,6 @@ func (w *Worker) Accept(socket wire.Socket) {
 		return
 	}
 	c.conn = conn
-	c.socket.Early = nil
 	w.p.clients.Add(1)
 	w.p.sockets.Add(1)
 	w.logins.pushBack(c)
@@ -445,21 +443,10 @@ func (c *Client) prefix() string {
 	case c.login != nil && c.login.user != "":
 		user = c.login.user
 	}
-	return fmt.Sprintf("C-%#x: %s/%s@%s", c.id, db, user, address(c.socket.Remote, c.socket))
+	return fmt.Sprintf("C-%#x: %s/%s@%s", c.id, db, user, c.from())
 }
 
 func (c *Client) log(level Level, text string) { c.w.p.log.Log(level, c.prefix(), text) }
-
-// address is one end of a socket as log lines write it.
-func address(end netip.AddrPort, s wire.Socket) string {
-	switch {
-	case end.IsValid():
-		return end.String()
-	case s.PeerPID > 0:
-		return fmt.Sprintf("unix(%d)", s.PeerPID)
-	}
-	return "unix"
-}
 
 // badHeader is the text for a message whose header makes no sense.
 func badHeader(b []byte) string {

@@ -50,8 +50,7 @@
 //   - Fields of Worker, Shard, Client, Server: the loop they are on. Exceptions
 //     are atomics, and say so.
 //   - Fields of Pooler, Database, User, Pool: immutable, atomic, or under
-//     Pooler.mu, which is held for a few map operations and never while another
-//     lock is taken.
+//     Pooler.mu, which is held for a few map operations that take no other lock.
 //   - [configs.Snapshot]: anybody. RELOAD and SET swap the pointer.
 //   - Exported methods that say they may block: never on a loop.
 //

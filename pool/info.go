@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -188,7 +189,7 @@ func byID(all []SocketInfo) []SocketInfo {
 }
 
 func (c *Client) info() ClientInfo {
-	i := socketInfo(c.socket)
+	i := socketInfo(&c.ends)
 	p := c.w.p
 	i.ID, i.State, i.ConnectTime = c.id, c.state.String(), p.wall(c.connected)
 	i.RequestTime = i.ConnectTime
@@ -220,7 +221,7 @@ func (c *Client) info() ClientInfo {
 }
 
 func (v *Server) info() ServerInfo {
-	i := socketInfo(v.socket)
+	i := socketInfo(&v.ends)
 	p := v.shard.w.p
 	i.ID, i.State, i.ConnectTime, i.RequestTime = v.id, v.state.String(), p.wall(v.connected), p.wall(v.since)
 	i.Database, i.User = v.shard.pool.db.Name, v.shard.pool.user.Name
@@ -244,17 +245,19 @@ func (p *Pooler) applicationName(v vars) string {
 	return v.get(p.tracked, i).text
 }
 
-func socketInfo(s wire.Socket) (i SocketInfo) {
+func socketInfo(e *ends) (i SocketInfo) {
 	i.Replication = "none"
-	i.RemotePID = max(s.PeerPID, 0)
-	i.Addr, i.LocalAddr = "unix", "unix"
-	if s.Remote.IsValid() {
-		i.Addr, i.Port = s.Remote.Addr().String(), int(s.Remote.Port())
-	}
-	if s.Local.IsValid() {
-		i.LocalAddr, i.LocalPort = s.Local.Addr().String(), int(s.Local.Port())
-	}
+	i.RemotePID = max(int(e.pid), 0)
+	i.Addr, i.Port = addrPort(e.remote)
+	i.LocalAddr, i.LocalPort = addrPort(e.local.Value())
 	return i
+}
+
+func addrPort(end netip.AddrPort) (addr string, port int) {
+	if !end.IsValid() {
+		return "unix", 0
+	}
+	return end.Addr().String(), int(end.Port())
 }
 
 // Databases returns all database entries, in order of their names, and the

@@ -87,7 +87,7 @@ func (c *Client) firstPacket(b []byte) int {
 		c.login = nil
 		c.cancelRequest(f.Key)
 	case wire.FirstStartup:
-		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.socket.Unix {
+		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.unix {
 			c.disconnect(true, "SSL required")
 			return 0
 		}
@@ -243,7 +243,7 @@ func (c *Client) addHost() {
 	if w := c.login.want; w != nil && w[i].known && w[i].text != "" {
 		app = w[i].text
 	}
-	c.wantParam("application_name", app+" - "+address(c.socket.Remote, c.socket))
+	c.wantParam("application_name", app+" - "+c.from())
 }
 
 // admit counts the client in, against the limits that concern it, and begins
@@ -257,7 +257,7 @@ func (c *Client) admit(main *configs.Main) {
 		return
 	}
 	if l.console {
-		if c.socket.Unix && l.user == consoleDatabase && c.socket.PeerUID == p.opts.UID {
+		if c.unix && l.user == consoleDatabase && int(c.uid) == p.opts.UID {
 			c.log(Info, "pgbouncer access from unix socket")
 			l.admin = true
 			c.openConsole()

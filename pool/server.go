@@ -16,6 +16,7 @@ import (
 // loop, and to one client at most.
 type Server struct {
 	links[Server]
+	ends
 	conn   wire.Conn
 	shard  *Shard
 	client *Client // the other half of the pair, nil if none
@@ -40,7 +41,6 @@ type Server struct {
 	host      string    // as dialled
 	connected wire.Time // when it was logged in
 	since     wire.Time // of the state it is in
-	socket    wire.Socket
 }
 
 func (v *Server) at() *links[Server] { return &v.links }
@@ -182,11 +182,10 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	}
 	v := &Server{
 		shard: s, id: o.id, generation: o.generation, key: session.Key, host: session.Host,
-		connected: s.w.now(), status: wire.TxIdle, socket: session.Socket,
+		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket),
 	}
 	untracked, vars := p.readParams(session.Params)
 	v.vars = vars
-	v.socket.Early = nil
 	p.loggedIn(q)
 	q.connected.Add(1)
 	if !v.attach(session.Socket) {
@@ -195,7 +194,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	}
 	q.failure.Store(nil)
 	if p.Snapshot().Main.LogConnections {
-		v.log(Info, "new connection to server (from "+address(v.socket.Local, v.socket)+")")
+		v.log(Info, "new connection to server (from "+v.to()+")")
 	}
 	if v.obsolete() {
 		v.close("connect string changed", true)
@@ -492,7 +491,7 @@ func (v *Server) Closed(err error) {
 
 // prefix names v in log lines.
 func (v *Server) prefix() string {
-	return fmt.Sprintf("S-%#x: %s@%s", v.id, v.shard.pool.name(), address(v.socket.Remote, v.socket))
+	return fmt.Sprintf("S-%#x: %s@%s", v.id, v.shard.pool.name(), v.from())
 }
 
 func (v *Server) log(level Level, text string) { v.shard.w.p.log.Log(level, v.prefix(), text) }

@@ -258,12 +258,12 @@ func (s *Shard) checkServed() {
 	if s.opening.n+s.tested.n >= s.waiting.n {
 		return
 	}
-	must(s.held != holdNone, "%s has %d waiters, %d servers to come, and nothing that holds it", name, s.waiting.n, s.opening.n+s.tested.n)
-	if s.held == holdBackoff || s.held == holdReserve {
+	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.waitSince})
+	if h == holdBackoff || h == holdReserve {
 		return // time passes
 	}
-	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.waitSince})
-	must(h != holdNone, "%s is held by %v, and there is room for a server", name, s.held)
+	must(h != holdNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
+	must(s.held.lifted(), "%s waits for what %v keeps from it, and would not hear that it is over", name, h)
 	if h.evicts() {
 		among := q.db.pools
 		if h == holdUser {
@@ -286,8 +286,8 @@ func (p *Pooler) roomFor(q *Pool, a ask) hold {
 	}
 	f := q.failure.Load()
 	switch {
-	case f != nil && a.now < f.until:
-		return holdBackoff
+	case f != nil && a.now < f.until.Add(2*TickEvery):
+		return holdBackoff // and the next tick
 	case q.logins >= max(1, main.MaxLoginConcurrency):
 		return holdLogins
 	case full && !reserve:
