@@ -23,10 +23,24 @@ func (f figures) cpu() float64 { return f.user + f.system }
 
 // result is one work load in the report.
 type result struct {
-	work  work
-	names []string // of the targets, in order
-	of    map[string]figures
-	gc    string // pgweir's collections under this load
+	work   work
+	names  []string // of the targets, in order
+	rounds map[string][]figures
+	gc     string // pgweir's collections under this load
+}
+
+// of returns the medians of a target.
+func (r result) of(name string) figures { return medians(r.rounds[name]) }
+
+// ratio is how much processor time a target takes, compared with another one:
+// the median of the ratios within each round, because what else the machine
+// does changes from round to round.
+func (r result) ratio(name, base string) float64 {
+	ratios := make([]float64, len(r.rounds[name]))
+	for i := range ratios {
+		ratios[i] = r.rounds[name][i].cpu() / r.rounds[base][i].cpu()
+	}
+	return middle(ratios)
 }
 
 // results are all that was measured.
@@ -86,7 +100,7 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 // compare puts w on each target in turn, round after round.
 func (b *bench) compare(ctx context.Context, w work, names []string, settings map[string]map[string]string) (_ result, err error) {
 	fmt.Printf("\n%s\n", w.name)
-	r := result{work: w, names: names, of: map[string]figures{}}
+	r := result{work: w, names: names, rounds: map[string][]figures{}}
 	targets := map[string]*target{}
 	defer func() {
 		for _, t := range targets {
@@ -104,7 +118,6 @@ func (b *bench) compare(ctx context.Context, w work, names []string, settings ma
 			return r, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	rounds := map[string][]figures{}
 	for range b.rounds {
 		for _, name := range names {
 			f, err := b.once(ctx, w, targets[name])
@@ -116,11 +129,8 @@ func (b *bench) compare(ctx context.Context, w work, names []string, settings ma
 				fmt.Printf("   CPU %6.1f µs per transaction (user %.1f, system %.1f)", f.cpu(), f.user, f.system)
 			}
 			fmt.Println()
-			rounds[name] = append(rounds[name], f)
+			r.rounds[name] = append(r.rounds[name], f)
 		}
-	}
-	for name, all := range rounds {
-		r.of[name] = medians(all)
 	}
 	if t := targets[pgweir]; t != nil {
 		if r.gc, err = collections(ctx, t); err != nil {
@@ -165,6 +175,11 @@ func median(all []figures, of func(figures) float64) float64 {
 	for i, f := range all {
 		values[i] = of(f)
 	}
+	return middle(values)
+}
+
+// middle is the median.
+func middle(values []float64) float64 {
 	slices.Sort(values)
 	n := len(values)
 	return (values[(n-1)/2] + values[n/2]) / 2

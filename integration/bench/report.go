@@ -64,7 +64,7 @@ type report struct {
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmark\n\nWritten by `make bench` on %s; do not edit. CPU is the processor time of the pooler's process for each transaction,\n", r.began.UTC().Format(time.DateOnly))
-	fmt.Fprintf(&b, "user and system, from /proc; it is what pooling costs, and it hardly depends on what else the machine does. Every target took its turn\non the same Postgres, %d times for %v; figures are medians. Ratios hold, absolutes are this machine's.\n\n", r.options.rounds, r.options.length)
+	fmt.Fprintf(&b, "user and system, from /proc: it is what pooling costs. Every target took its turn on the same Postgres, %d times for %v; figures are medians,\nratios the medians of the ratios within a round. Ratios hold, absolutes are this machine's.\n\n", r.options.rounds, r.options.length)
 	fmt.Fprintf(&b, "- machine: %d × %s, %s of memory, %s\n", runtime.NumCPU(), r.machine.processor, r.machine.memory, r.machine.kernel)
 	for _, version := range r.machine.versions {
 		fmt.Fprintf(&b, "- %s\n", version)
@@ -89,15 +89,15 @@ func (r report) markdown() string {
 			if i > 0 {
 				work = ""
 			}
-			f := one.of[name]
+			f := one.of(name)
 			fmt.Fprintf(&b, "| %s | %s | %.0f | %s | %s |", work, name, f.tps, ms(f.p50), ms(f.p99))
-			switch base, ok := one.of[pgbouncer]; {
+			switch {
 			case name == direct:
 				b.WriteString(" | | | |\n")
-			case !ok:
+			case one.rounds[pgbouncer] == nil:
 				fmt.Fprintf(&b, " %.1f | %.1f | %.1f | |\n", f.cpu(), f.user, f.system)
 			default:
-				fmt.Fprintf(&b, " %.1f | %.1f | %.1f | %.2f |\n", f.cpu(), f.user, f.system, f.cpu()/base.cpu())
+				fmt.Fprintf(&b, " %.1f | %.1f | %.1f | %.2f |\n", f.cpu(), f.user, f.system, one.ratio(name, pgbouncer))
 			}
 		}
 	}
@@ -110,8 +110,8 @@ func (r report) markdown() string {
 }
 
 func (r report) verdicts(b *strings.Builder, one result) {
-	ours, theirs := one.of[pgweir], one.of[pgbouncer]
-	ratio := ours.cpu() / theirs.cpu()
+	ours, theirs := one.of(pgweir), one.of(pgbouncer)
+	ratio := one.ratio(pgweir, pgbouncer)
 	fmt.Fprintf(b, "| %s | %.2f | ≤ %.2f | %s |\n", one.work.name, ratio, one.work.goal, verdict(ratio <= one.work.goal))
 	if one.work.latency {
 		fmt.Fprintf(b, "| the same, p99 | %s ms / %s ms | not above | %s |\n", ms(ours.p99), ms(theirs.p99), verdict(ours.p99 <= theirs.p99))
@@ -133,7 +133,7 @@ func (r report) loops(b *strings.Builder) {
 		return
 	}
 	const goal = 1.10
-	ratio := r.results.loops.of[twoLoops].cpu() / r.results.loops.of[oneLoop].cpu()
+	ratio := r.results.loops.ratio(twoLoops, oneLoop)
 	fmt.Fprintf(b, "| %s, CPU per transaction (no PgBouncer in it) | %.2f | ≤ %.2f | %s |\n", loopsWork, ratio, goal, verdict(ratio <= goal))
 }
 
