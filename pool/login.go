@@ -515,38 +515,63 @@ func (p *Pooler) tellWelcome(q *Pool) {
 	}
 }
 
-// welcome ends the login: the client learns what it needs to know of the
-// server, and may ask.
-func (c *Client) welcome(wel *welcome) {
-	l, p, w := c.login, c.w.p, c.w
+// greeting is what a client is told at the end of its login, but for its key.
+// Those who come next mostly are of the same application, and are told the
+// same.
+type greeting struct {
+	wel      *welcome
+	settings *configs.PoolSettings
+	snap     *configs.Snapshot
+	want     []value
+	vars     vars
+	text     []byte
+}
+
+// greet is the greeting for clients that ask for want. refused names a
+// parameter that the server knows nothing of.
+func (s *Shard) greet(wel *welcome, want []value) (g *greeting, refused string) {
+	p := s.w.p
+	snap, settings := p.Snapshot(), s.pool.settings.Load()
+	if g := s.greeting; g != nil && g.wel == wel && g.settings == settings && g.snap == snap && slices.Equal(g.want, want) {
+		return g, ""
+	}
 	t := p.tracked
-	c.vars = wel.vars
-	if l.want != nil {
-		if i := slices.IndexFunc(l.want, func(v value) bool { return v.known }); i >= 0 {
-			known := wel.vars.values(t)
-			for i, v := range l.want {
-				if v.known && !known[i].known {
-					c.disconnect(true, "unsupported startup parameter: "+t.names[i])
-					return
-				}
-			}
-			c.vars = makeVars(l.want).over(t, wel.vars)
+	values := wel.vars.values(t)
+	for i, v := range want {
+		if v.known && !values[i].known {
+			return nil, t.names[i]
+		}
+		if v.known {
+			values[i] = v
 		}
 	}
-	b := wire.AppendAuthOk(w.scratch[:0])
+	b := wire.AppendAuthOk(nil)
 	b = append(b, wel.params...)
-	for i, v := range c.vars.values(t) {
+	for i, v := range values {
 		if v.known {
 			b = wire.AppendParameterStatus(b, t.names[i], v.text)
 		}
 	}
-	main := &p.Snapshot().Main
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
-	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", c.shard.pool.settings.Load().PoolMode.String())
-	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(main.MaxPreparedStatements))
+	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
+	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
+	s.greeting = &greeting{wel, settings, snap, want, makeVars(values), b}
+	return s.greeting, ""
+}
+
+// welcome ends the login: the client learns what it needs to know of the
+// server, and may ask.
+func (c *Client) welcome(wel *welcome) {
+	w := c.w
+	g, refused := c.shard.greet(wel, c.login.want)
+	if refused != "" {
+		c.disconnect(true, "unsupported startup parameter: "+refused)
+		return
+	}
+	c.vars = g.vars
 	c.newKey()
-	b = wire.AppendBackendKeyData(b, c.key)
-	if m := main.LoginNotifyMessage; m != "" {
+	b := wire.AppendBackendKeyData(append(w.scratch[:0], g.text...), c.key)
+	if m := g.snap.Main.LoginNotifyMessage; m != "" {
 		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
 	}
 	b = wire.AppendReadyForQuery(b, wire.TxIdle)

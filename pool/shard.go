@@ -34,7 +34,8 @@ type Shard struct {
 	cancelling  int            // cancel requests being sent to servers
 	cancelQueue []queuedCancel // those that wait for their turn
 
-	stats Counters
+	greeting *greeting // of the last login, nil before
+	stats    Counters
 }
 
 // slack is by how much a waiter elsewhere must be older than one's own before

@@ -91,20 +91,6 @@ func (v vars) with(t *tracked, i int, text string) vars {
 	return makeVars(all)
 }
 
-// over is v where v knows a value, and base elsewhere.
-func (v vars) over(t *tracked, base vars) vars {
-	if v == (vars{}) {
-		return base
-	}
-	all, below := v.values(t), base.values(t)
-	for i := range all {
-		if !all[i].known {
-			all[i] = below[i]
-		}
-	}
-	return makeVars(all)
-}
-
 // adopt is v with each value that differs from canon only in spelling, or that
 // canon was just asked to take over, replaced by canon's: what a server made
 // of the values it was given ("ISO" becomes "ISO, MDY").
