@@ -106,7 +106,7 @@ func TestListenerShared(t *testing.T) {
 	var listeners [2]*Listener
 	var loops [2]*Loop
 	for i := range loops {
-		l := start(t, Options{})
+		l := start(t, Options{Spin: -1})
 		loops[i] = l
 		listeners[i] = listen(t, l, fd, func(s wire.Socket) {
 			accepted[i].Add(1)

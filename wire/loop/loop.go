@@ -17,15 +17,17 @@ var ErrStopped = errors.New("the loop has stopped")
 // ErrPanicked is what Closed tells a Handler that panicked.
 var ErrPanicked = errors.New("the connection's handler panicked")
 
-// Defaults of Options.
+// Defaults of Options. A read buffer of 256 KiB passes results of megabytes on
+// for a fifth to a quarter less CPU than one of 64 KiB; results of 33 KB cost
+// the same with both, and nearly twice that with 16 KiB.
 const (
-	DefaultReadBuffer = 64 << 10
+	DefaultReadBuffer = 256 << 10
 	DefaultMaxEvents  = 256
 	DefaultSpin       = 5 * time.Millisecond
 )
 
 // readRounds bounds how many full buffers one socket may read in one turn.
-const readRounds = 4
+const readRounds = 2
 
 // maxIO bounds one system call that copies. A call that the scheduler does not
 // know about holds up a stop of the world for as long as it copies.
@@ -38,7 +40,7 @@ type Options struct {
 
 	// ReadBuffer is the size in bytes of the one buffer that all sockets of
 	// the loop read into, and so the longest slice that Data gets (Early bytes
-	// aside). Default: DefaultReadBuffer.
+	// aside). At most 256 KiB. Default: DefaultReadBuffer.
 	ReadBuffer int
 
 	// MaxEvents is the number of events taken from the kernel at once.

@@ -54,16 +54,21 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// BenchmarkRelay sends a request of 50 bytes through a loop to a server, which
-// answers with 80, over TCP on loopback. The clients and servers run in this
-// process and count in cpu-ns/op: compare, do not quote.
+// BenchmarkRelay sends requests of 50 bytes through a loop to a server, which
+// answers with 80, or with a result of some size, over TCP on loopback. The
+// clients and servers run in this process and count in cpu-ns/op: compare, do
+// not quote.
 func BenchmarkRelay(b *testing.B) {
-	for _, pairs := range []int{1, 20, 400} {
-		b.Run(fmt.Sprintf("pairs=%d", pairs), func(b *testing.B) { benchmarkRelay(b, pairs) })
+	for _, test := range []struct{ pairs, reply int }{
+		{1, 80}, {20, 80}, {400, 80}, {4, 33_000}, {4, 5_000_000},
+	} {
+		b.Run(fmt.Sprintf("pairs=%d/reply=%d", test.pairs, test.reply), func(b *testing.B) {
+			benchmarkRelay(b, test.pairs, test.reply)
+		})
 	}
 }
 
-func benchmarkRelay(b *testing.B, pairs int) {
+func benchmarkRelay(b *testing.B, pairs, reply int) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU())))
 	l := start(b, Options{})
 	var clients, servers sync.WaitGroup
@@ -77,18 +82,16 @@ func benchmarkRelay(b *testing.B, pairs int) {
 		near, client := socket(b)
 		far, server := socket(b)
 		relay(b, l, near, far)
-		clients.Add(1)
-		go func() {
-			defer clients.Done()
+		clients.Go(func() {
 			defer client.Close()
+			buf := make([]byte, reply)
 			<-run
-			pingPong(b, client, requests)
-		}()
-		servers.Add(1)
-		go func() {
-			defer servers.Done()
-			answer(server)
-		}()
+			ask(b, client, buf, requests)
+		})
+		servers.Go(func() {
+			defer server.Close()
+			answer(server, make([]byte, reply))
+		})
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -100,30 +103,35 @@ func benchmarkRelay(b *testing.B, pairs int) {
 	servers.Wait()
 }
 
-func pingPong(tb testing.TB, c net.Conn, requests <-chan struct{}) {
+// ask sends requests and reads the replies.
+func ask(tb testing.TB, c net.Conn, reply []byte, requests <-chan struct{}) {
 	var request [50]byte
-	var reply [80]byte
 	for range requests {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			tb.Error(err)
+		}
 		if _, err := c.Write(request[:]); err != nil {
 			tb.Error(err)
 			return
 		}
-		if _, err := io.ReadFull(c, reply[:]); err != nil {
+		if _, err := io.ReadFull(c, reply); err != nil {
 			tb.Error(err)
 			return
 		}
 	}
 }
 
-func answer(c net.Conn) {
-	defer c.Close()
+// answer sends reply for every request until the peer closes.
+func answer(c net.Conn, reply []byte) {
 	var request [50]byte
-	var reply [80]byte
 	for {
 		if _, err := io.ReadFull(c, request[:]); err != nil {
 			return
 		}
-		if _, err := c.Write(reply[:]); err != nil {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return
+		}
+		if _, err := c.Write(reply); err != nil {
 			return
 		}
 	}
