@@ -49,6 +49,11 @@ type ledger struct {
 	// was not sent yet.
 	skipping bool
 
+	// unsynced is set while messages of the extended protocol were answered
+	// and no Sync has ended what they began: the server may be in a
+	// transaction that no ReadyForQuery tells of.
+	unsynced bool
+
 	// copying is what the head is in the middle of.
 	copying copyMode
 
@@ -134,7 +139,7 @@ func (l *ledger) pop() {
 // clear reports whether nothing is owed and no COPY is open: the condition for
 // giving the server away, together with a ReadyForQuery that said 'I'.
 func (l *ledger) clear() bool {
-	return l.n == 0 && !l.skipping && l.copying == copyNone && !l.doubt
+	return l.n == 0 && !l.skipping && !l.unsynced && l.copying == copyNone && !l.doubt
 }
 
 // answered takes a message of type typ, other than ReadyForQuery, from the
@@ -152,8 +157,7 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		return swallow, l.copying != copyNone
 	case wire.RowDescription, wire.NoData:
 		if kind == owedDescribe {
-			l.pop()
-			return swallow, true
+			return swallow, l.popIf(owedDescribe)
 		}
 		return swallow, kind == owedQuery && typ == wire.RowDescription
 	case wire.ParameterDescription:
@@ -168,7 +172,7 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		in := l.copying == copyIn
 		l.copying = copyNone
 		if kind == owedExecute {
-			l.pop()
+			l.popIf(owedExecute)
 		}
 		return swallow, !in || l.endCopy(kind)
 	case wire.ParseComplete:
@@ -192,10 +196,13 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 	return false, false
 }
 
+// popIf takes the oldest entry off, which must be a message of the extended
+// protocol of that kind that was answered.
 func (l *ledger) popIf(kind owed) bool {
 	if l.first()&owedKind != kind {
 		return false
 	}
+	l.unsynced = true
 	l.pop()
 	return true
 }
@@ -273,6 +280,7 @@ func (l *ledger) ready() (swallow, ok bool) {
 		if head&owedProbe != 0 && l.doubt {
 			return false, true // a Sync that the failed COPY had not ignored
 		}
+		l.unsynced = false
 		l.pop()
 		for l.n > 0 && l.first() == owedCopyEnd {
 			l.pop() // came too late for its COPY; the server ignores it
@@ -281,7 +289,7 @@ func (l *ledger) ready() (swallow, ok bool) {
 	case 0:
 		// Only a Sync that the failed COPY had not ignored answers here, and
 		// the server ignores nothing any more.
-		l.skipping = false
+		l.skipping, l.unsynced = false, false
 		return false, l.doubt
 	}
 	return false, false

@@ -497,11 +497,9 @@ func (s *Shard) welcomeWaiters() {
 		return
 	}
 	s.waiting.each(func(c *Client) {
-		if c.login == nil {
-			return
+		if c.login != nil {
+			c.welcome(wel)
 		}
-		s.logins--
-		c.welcome(wel)
 	})
 	s.publishWaiters()
 }
@@ -582,6 +580,7 @@ func (c *Client) welcome(wel *welcome) {
 	waited := c.state == ClientWaiting
 	c.move(ClientIdle)
 	if waited {
+		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
 }

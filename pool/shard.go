@@ -176,6 +176,7 @@ func (s *Shard) take(v *Server) {
 	since, at := p.oldestElsewhere(s.w.index)
 	own := s.waiting.head
 	if since != 0 && (own == nil || since.Add(slack) < own.waitSince) && s.migrate(v, at) {
+		s.provide() // v may have been opened for a waiter of our own
 		return
 	}
 	if own != nil && s.logins > 0 {
