@@ -200,12 +200,14 @@ func (p *process) apply() {
 	}
 }
 
-// configureLog opens the log file anew. If the process crashes its trace goes
-// there too: with -d or -q nobody would see it otherwise.
+// configureLog opens the log file anew; when it returns the former one is not
+// written to any more. If the process crashes its trace goes to the file too:
+// with -d or -q nobody would see it otherwise.
 func configureLog(log *logs.Log, m *configs.Main) error {
 	if err := log.Configure(m.LogFile, m.Verbose); err != nil {
 		return err
 	}
+	log.Flush()
 	if m.LogFile == "" {
 		return debug.SetCrashOutput(nil, debug.CrashOptions{})
 	}

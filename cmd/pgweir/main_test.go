@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// asProgram, in the environment, makes this test binary be pgweir.
+const asProgram = "PGWEIR_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestCommandLine(t *testing.T) {
+	const try = "Try \"pgweir --help\" for more information.\n"
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const good = "[pgbouncer]\nauth_type = any\nunix_socket_dir =\nlisten_addr = 127.0.0.1\n[databases]\ndb = host=h user=u\n"
+	write("good.ini", good)
+	write("check", good)
+	write("-odd.ini", good)
+	write("warned.ini", good+"db = host=h user=u pool_size=1\n")
+	write("bad.ini", "[pgbouncer]\npool_mode = often\n; a comment\nlisten_port = x\n[databases]\ndb = hots=h\n")
+
+	for _, test := range []struct {
+		args   string
+		status int
+		stdout string // the whole, or where it ends in …, how it begins
+		stderr string
+	}{
+		{"", 1, "", "pgweir: no configuration file specified\n" + try},
+		{"-v -q", 1, "", "pgweir: no configuration file specified\n" + try},
+		{"a.ini b.ini", 1, "", "pgweir: more than one configuration file specified: a.ini b.ini\n" + try},
+		{"-x good.ini", 1, "", "pgweir: invalid option -- 'x'\n" + try},
+		{"-qx good.ini", 1, "", "pgweir: invalid option -- 'x'\n" + try},
+		{"--fast good.ini", 1, "", "pgweir: unrecognized option '--fast'\n" + try},
+		{"good.ini -u", 1, "", "pgweir: option requires an argument -- 'u'\n" + try},
+		{"good.ini --user", 1, "", "pgweir: option '--user' requires an argument\n" + try},
+		{"--quiet=yes good.ini", 1, "", "pgweir: option '--quiet' doesn't allow an argument\n" + try},
+		{"--ver good.ini", 1, "", "pgweir: option '--ver' is ambiguous; possibilities: '--verbose' '--version'\n" + try},
+		{"-R good.ini", 1, "", "pgweir: -R is gone, as in PgBouncer 1.26: with so_reuseport=1 start the new process beside the old one, then send the old one SIGTERM\n"},
+		{"--reboot -d good.ini", 1, "", "pgweir: -R is gone, as in PgBouncer 1.26: with so_reuseport=1 start the new process beside the old one, then send the old one SIGTERM\n"},
+
+		{"--version", 0, "PgBouncer 1.26.1 (pgweir …", ""},
+		{"good.ini -dV --nonsense", 0, "PgBouncer 1.26.1 (pgweir …", ""},
+		{"--help", 0, "pgweir is a connection pooler for Postgres, in the place of PgBouncer.\n\nUsage:\n  pgweir [OPTION]... CONFIG_FILE\n…", ""},
+		{"-h --nonsense", 0, "pgweir is …", ""},
+		{"--he", 0, "pgweir is …", ""},
+
+		{"check good.ini", 0, "", ""},
+		{"check ./check", 0, "", ""},
+		{"check -- -odd.ini", 0, "", ""},
+		{"check", 1, "", "pgweir: no configuration file specified\n" + try},
+		{"check good.ini bad.ini", 1, "", "pgweir: more than one configuration file specified: good.ini bad.ini\n" + try},
+		{"check -v good.ini", 1, "", "pgweir: check takes no options\n" + try},
+		{"check warned.ini", 0, "warned.ini:7: warning: database db was defined before, in line 6 of warned.ini; the last one counts\n", ""},
+		{"check missing.ini", 1, "missing.ini: error: cannot read missing.ini: no such file or directory\n", ""},
+		{"check bad.ini", 1, "bad.ini:2: error: pool_mode…", ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		status := run(append([]string{"pgweir"}, strings.Fields(test.args)...), &stdout, &stderr)
+		if status != test.status {
+			t.Errorf("pgweir %s: exit status %d, want %d", test.args, status, test.status)
+		}
+		begin, open := strings.CutSuffix(test.stdout, "…")
+		if got := stdout.String(); got != begin && (!open || !strings.HasPrefix(got, begin)) {
+			t.Errorf("pgweir %s: says\n%swant\n%s", test.args, got, test.stdout)
+		}
+		if got := stderr.String(); got != test.stderr {
+			t.Errorf("pgweir %s: stderr\n%swant\n%s", test.args, got, test.stderr)
+		}
+	}
+}
+
+// Every error is told, each with its line, not only the first one.
+func TestCheckTellsAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bad.ini")
+	if err := os.WriteFile(path, []byte("[pgbouncer]\npool_mode = often\nlisten_port = x\n[databases]\ndb = hots=h\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	if status := run([]string{"pgweir", "check", path}, &stdout, os.Stderr); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	for _, line := range []int{2, 3, 5} {
+		if want := fmt.Sprintf("%s:%d: error: ", path, line); !strings.Contains(stdout.String(), want) {
+			t.Errorf("no line begins with %q in\n%s", want, &stdout)
+		}
+	}
+}
+
+func TestHelpNamesEveryOption(t *testing.T) {
+	var stdout bytes.Buffer
+	run([]string{"pgweir", "--help"}, &stdout, os.Stderr)
+	for _, option := range []string{
+		"-d, --daemon ", "-q, --quiet ", "-u, --user=NAME ", "-v, --verbose ", "-R, --reboot ", "-V, --version ", "-h, --help ",
+	} {
+		if !strings.Contains(stdout.String(), "\n  "+option) {
+			t.Errorf("no %q in\n%s", option, &stdout)
+		}
+	}
+}
+
+// What exporters look for in SHOW VERSION.
+func TestProductVersion(t *testing.T) {
+	if v := productVersion(); !regexp.MustCompile(`^PgBouncer 1\.26\.1 \(pgweir \S+\)$`).MatchString(v) {
+		t.Errorf("productVersion() = %q", v)
+	}
+	if !strings.HasPrefix(versionText(), productVersion()+"\n") {
+		t.Errorf("--version does not begin with the cell of SHOW VERSION:\n%s", versionText())
+	}
+}
