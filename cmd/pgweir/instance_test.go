@@ -46,7 +46,7 @@ func prepare(t *testing.T, settings map[string]string) *instance {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	in := &instance{t: t, dir: dir, port: freePort(t), config: filepath.Join(dir, "pgweir.ini"), lines: make(chan string, 1000)}
+	in := &instance{t: t, dir: dir, port: freePort(t), config: filepath.Join(dir, "pgweir.ini")}
 	in.configure(settings)
 	return in
 }
@@ -99,8 +99,8 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// start starts the process with args before the configuration's name, and
-// environment env added.
+// start starts the process, once more if it has ended, with args before the
+// configuration's name and with env added to the environment.
 func (in *instance) start(args []string, env ...string) {
 	in.t.Helper()
 	in.cmd = exec.Command(os.Args[0], append(args, in.config)...)
@@ -115,20 +115,21 @@ func (in *instance) start(args []string, env ...string) {
 	if err := in.cmd.Start(); err != nil {
 		in.t.Fatal(err)
 	}
-	in.done = make(chan struct{})
+	cmd, lines, done := in.cmd, make(chan string, 1000), make(chan struct{})
+	in.lines, in.said, in.done = lines, nil, done
 	go func() {
 		for s := bufio.NewScanner(stderr); s.Scan(); {
-			in.lines <- s.Text()
+			lines <- s.Text()
 		}
-		close(in.lines)
-		_ = in.cmd.Wait() // the status is in ProcessState
-		close(in.done)
+		close(lines)
+		_ = cmd.Wait() // the status is in ProcessState
+		close(done)
 	}()
 	in.t.Cleanup(func() {
-		_ = in.cmd.Process.Kill()
-		for range in.lines { // so that the scanner comes to its end
+		_ = cmd.Process.Kill()
+		for range lines { // so that the scanner comes to its end
 		}
-		<-in.done
+		<-done
 	})
 }
 
