@@ -113,9 +113,23 @@ func config(db *postgres.Cluster, database string, settings map[string]string) p
 	}
 }
 
-// startPooler starts a pooler that ends with the test. When the test has
-// failed, the pooler's log is printed.
+// startPooler starts a pooler that ends with the test, and not before. When the
+// test has failed, the pooler's log is printed.
 func startPooler(t *testing.T, c pooler.Config) *pooler.Pooler {
+	t.Helper()
+	p := startMortal(t, c)
+	t.Cleanup(func() {
+		select {
+		case <-p.Done():
+			t.Errorf("the pooler ended by itself: %v", p.Err())
+		default:
+		}
+	})
+	return p
+}
+
+// startMortal starts a pooler that the test may end.
+func startMortal(t *testing.T, c pooler.Config) *pooler.Pooler {
 	t.Helper()
 	name := fmt.Sprintf("pooler%d", serial.Add(1))
 	p, err := pooler.Start(testContext(t), suite.sandbox, name, suite.binary, c)
@@ -123,11 +137,6 @@ func startPooler(t *testing.T, c pooler.Config) *pooler.Pooler {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		select {
-		case <-p.Done():
-			t.Errorf("the pooler ended by itself: %v", p.Err())
-		default:
-		}
 		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}

@@ -104,7 +104,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	// Lines of 100 bytes: 330 of them are a page, 50,000 are 5 MB.
-	_, err = b.postgres.Psql(ctx, trustedUser, database, "-c", `
+	_, err = b.postgres.Psql(ctx, b.postgres.DSN(trustedUser, database), "-c", `
 		create table book (page int, line text);
 		insert into book select i / 330, repeat('x', 100) from generate_series(0, 49999) i;
 		create table page as select * from book where page < 10;

@@ -205,13 +205,10 @@ func (c *Cluster) Restart(ctx context.Context) error {
 // Its backends end themselves when they notice. Restart starts it again.
 func (c *Cluster) Kill() { c.server.Kill() }
 
-// Psql runs psql as role against database, directly, and returns its output
-// without headers and padding.
-func (c *Cluster) Psql(ctx context.Context, role, database string, args ...string) (string, error) {
-	return c.tool(ctx, "psql", append([]string{
-		"-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
-		"-h", c.Host, "-p", strconv.Itoa(c.Port), "-U", role, "-d", database,
-	}, args...))
+// Psql runs psql with args against a connection URL, DSN's or a pooler's, and
+// returns its output without headers and padding.
+func (c *Cluster) Psql(ctx context.Context, url string, args ...string) (string, error) {
+	return c.tool(ctx, "psql", append([]string{"-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url}, args...))
 }
 
 // Pgbench runs pgbench with args, which say where to connect to, and returns

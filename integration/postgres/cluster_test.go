@@ -26,7 +26,7 @@ func TestCluster(t *testing.T) {
 	}
 	show := func() string {
 		t.Helper()
-		out, err := c.Psql(ctx, postgres.Superuser, postgres.Database, "-c", "show max_connections")
+		out, err := c.Psql(ctx, c.DSN(postgres.Superuser, postgres.Database), "-c", "show max_connections")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestCluster(t *testing.T) {
 	if err := c.Restart(ctx); err != nil {
 		t.Fatalf("after Kill: %v", err)
 	}
-	if out, err := c.Psql(ctx, "app", postgres.Database, "-c", "select count(*) from pg_class where relname = 'kept'"); err != nil || strings.TrimSpace(out) != "1" {
+	if out, err := c.Psql(ctx, c.DSN("app", postgres.Database), "-c", "select count(*) from pg_class where relname = 'kept'"); err != nil || strings.TrimSpace(out) != "1" {
 		t.Errorf("after Kill and Restart: kept = %q, %v", out, err)
 	}
 
