@@ -30,6 +30,7 @@ type login struct {
 	want     []value // the tracked parameters it asked for; nil if none
 	negoti   bool    // it must hear that only protocol 3.0 is spoken
 	unknown  []string
+	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
@@ -65,21 +66,21 @@ func (c *Client) loginData(b []byte) {
 // length, 0 if there is nothing to go on with now.
 func (c *Client) firstPacket(b []byte) int {
 	f, size, ok, err := wire.PeekFirst(b)
-	if err != nil {
+	switch {
+	case err != nil && b[0] == wire.Password:
+		c.disconnect(true, "client password pkt before startup packet")
+		return 0
+	case err != nil:
 		c.disconnect(true, badHeader(b))
 		return 0
-	}
-	if !ok {
+	case !ok:
 		return 0
 	}
 	switch f.Kind {
-	case wire.FirstSSL, wire.FirstGSSENC:
-		if len(b) > size {
-			what := map[wire.FirstKind]string{wire.FirstSSL: "SSL", wire.FirstGSSENC: "GSSAPI encryption"}[f.Kind]
-			c.disconnect(true, "received unencrypted data after "+what+" request")
-			return 0
-		}
-		c.conn.Write([]byte{'N'})
+	case wire.FirstSSL:
+		return c.refuseEncryption(b, size, &c.login.refused[0], "SSL")
+	case wire.FirstGSSENC:
+		return c.refuseEncryption(b, size, &c.login.refused[1], "GSSAPI encryption")
 	case wire.FirstOld:
 		c.disconnect(true, "old V2 protocol not supported")
 		return 0
@@ -93,6 +94,23 @@ func (c *Client) firstPacket(b []byte) int {
 		}
 		c.startup(f)
 	}
+	return size
+}
+
+// refuseEncryption answers the request of that size at the begin of b: there
+// is none. A client that asks again is refused, for it could have answers pile
+// up. It returns what firstPacket does.
+func (c *Client) refuseEncryption(b []byte, size int, refused *bool, what string) int {
+	switch {
+	case len(b) > size:
+		c.disconnect(true, "received unencrypted data after "+what+" request")
+		return 0
+	case *refused:
+		c.disconnect(true, badHeader(b))
+		return 0
+	}
+	*refused = true
+	c.conn.Write([]byte{'N'})
 	return size
 }
 
@@ -279,12 +297,10 @@ func (c *Client) admit(main *configs.Main) {
 	if known && !l.console {
 		c.user = p.user(l.user)
 		c.user.clients.Add(1)
-		if c.db != nil {
-			set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
-			if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
-				c.disconnect(true, "client connections exceeded (max_user_client_connections)")
-				return
-			}
+		set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
+		if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
+			c.disconnect(true, "client connections exceeded (max_user_client_connections)")
+			return
 		}
 	}
 	if !known && main.AuthType != configs.AuthAny {
@@ -401,7 +417,7 @@ func (c *Client) answer(b []byte) int {
 		c.disconnect(false, "client close request")
 		return 0
 	case typ != wire.Password:
-		c.disconnect(true, "bad packet")
+		c.disconnect(false, "bad packet")
 		return 0
 	}
 	c.step(b[wire.HeaderLen:size])
