@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"errors"
 	"io"
+	"syscall"
 
 	"github.com/pgweir/pgweir/wire"
 )
@@ -73,15 +75,15 @@ func (l *Loop) settle() {
 }
 
 // tellFailure hands over what the peer sent before it was gone, its last error
-// message for one, and then tells that it is gone. A peer that closed is told
-// as io.EOF, whatever the write said.
+// message for one, and then tells that it is gone. A broken pipe whose other
+// end had closed before is told as the io.EOF that it is.
 func (c *conn) tellFailure(err error) {
 	if c.state == failed && c.flags&paused == 0 && c.early != nil {
 		c.deliverEarly()
 	}
 	for c.state == failed && c.flags&paused == 0 {
 		n, rerr := c.pull()
-		if rerr == io.EOF {
+		if rerr == io.EOF && errors.Is(err, syscall.EPIPE) {
 			err = io.EOF
 		}
 		if n == 0 {

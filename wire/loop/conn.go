@@ -289,9 +289,6 @@ func (c *conn) kill() {
 
 // die closes the socket and tells the Handler why.
 func (c *conn) die(err error) {
-	if c.state == dead {
-		return
-	}
 	c.kill()
 	c.h.Closed(err)
 }

@@ -453,6 +453,35 @@ func TestLingerEnds(t *testing.T) {
 	c.Close()
 }
 
+func TestResetWithQueue(t *testing.T) {
+	l := start(t, Options{})
+	for _, closed := range []bool{false, true} {
+		h, c := connect(t, l)
+		on(t, l, func() {
+			h.conn.Write(make([]byte, 16<<20))
+			if closed {
+				h.conn.Close()
+			}
+		})
+		if err := c.SetLinger(0); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if !closed {
+			h.until(t, "closed", func() bool { return h.closed != nil })
+			if !errors.Is(h.closed[0], syscall.ECONNRESET) {
+				t.Errorf("closed with %v", h.closed)
+			}
+		}
+		eventually(t, "released", func() bool { return l.Conns() == 0 })
+		on(t, l, func() {
+			if n := l.Stats().Buffered; n != 0 {
+				t.Errorf("%d bytes queued for nobody", n)
+			}
+		})
+	}
+}
+
 func TestAbortLosesQueue(t *testing.T) {
 	l := start(t, Options{})
 	h, c := connect(t, l)

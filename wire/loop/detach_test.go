@@ -114,6 +114,25 @@ func TestDetachOfConn(t *testing.T) {
 	h.until(t, "bytes", func() bool { return h.got.String() == "nobody reads" })
 }
 
+func TestDetachOfDeadPeer(t *testing.T) {
+	l := start(t, Options{})
+	h, c := connect(t, l)
+	moved := false
+	on(t, l, func() {
+		if err := c.SetLinger(0); err != nil {
+			t.Error(err)
+		}
+		c.Close() // resets the connection
+		var s wire.Socket
+		if s, moved = h.conn.Detach(); moved {
+			rawClose(s.FD) // the kernel has not noticed yet
+		}
+	})
+	if !moved {
+		h.until(t, "closed", func() bool { return len(h.closed) == 1 })
+	}
+}
+
 // wanderer sends back what comes in and moves to another loop every few
 // messages.
 type wanderer struct {

@@ -11,9 +11,9 @@
 //	  └──────────────────   Closed, accept) ◄─────────────────────────────────────────────────────┘
 //
 // Everything a loop owns is touched by that goroutine only: its sockets, their
-// queues, its timers, and all state of the rules that its sockets touch. There
-// are no locks but one, around the mailbox, held for an append. Only Post,
-// Stop, Conns and String may be called from outside.
+// queues, its timers, and all state of the rules that its sockets touch. The
+// one lock that a turn may take is the mailbox's, which is held for an append.
+// Only Post, Stop, Conns and String may be called from outside.
 //
 // # Reading
 //
@@ -32,7 +32,7 @@
 // Write goes to the kernel at once, from the caller's bytes. What the kernel
 // does not take is copied into chunks from the loop's free list; only then is
 // the socket watched for writability, and the chunks go back as they empty.
-// An idle connection thus costs the Conn itself, 64 bytes, and its slot.
+// An idle connection thus costs the Conn itself, 64 bytes, and its slot, 8.
 //
 // # Late events
 //
@@ -49,7 +49,8 @@
 // failures and lingering; listener.go accepting; timers.go; mailbox.go;
 // detach.go and ends.go sockets on their way between owners; stats.go.
 // poller_epoll.go waits on Linux, poller_poll.go with poll(2) everywhere else,
-// and on Linux too with the build tag pollloop. rawio_linux.go reads and
-// writes without telling the scheduler, rawio_std.go does the same through
-// package unix where the race detector shall see the memory.
+// and on Linux too with the build tag pollloop. rawio_linux.go and
+// accept_linux.go read, write and accept without telling the scheduler;
+// rawio_std.go and accept_std.go do the same through packages syscall and
+// unix, elsewhere and where the race detector shall see the memory.
 package loop

@@ -195,8 +195,8 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 	}
 	l.slots[c.slot] = c
 	l.conns.Add(1)
-	if len(s.Early) > 0 {
-		c.early = &s.Early
+	if early := s.Early; len(early) > 0 {
+		c.early = &early // a variable of its own: s must not escape
 		l.earlies = append(l.earlies, c)
 	}
 	return c, nil

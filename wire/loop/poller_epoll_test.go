@@ -28,3 +28,17 @@ func TestListenerSpreads(t *testing.T) {
 		t.Errorf("the loops got %v clients", got)
 	}
 }
+
+func TestAttachOfNoDescriptor(t *testing.T) {
+	l := start(t, Options{})
+	on(t, l, func() {
+		if _, err := l.Attach(wire.Socket{FD: 1 << 20}, nil); err == nil || l.Conns() != 0 {
+			t.Errorf("error %v, %d sockets", err, l.Conns())
+		}
+	})
+	h, c := connect(t, l) // the slot was not lost, nor taken twice
+	if h.conn.(*conn).slot != 0 {
+		t.Errorf("slot %d, want 0", h.conn.(*conn).slot)
+	}
+	c.Close()
+}

@@ -82,15 +82,15 @@ func benchmarkRelay(b *testing.B, pairs, reply int) {
 		near, client := socket(b)
 		far, server := socket(b)
 		relay(b, l, near, far)
+		got, sent := make([]byte, reply), make([]byte, reply)
 		clients.Go(func() {
 			defer client.Close()
-			buf := make([]byte, reply)
 			<-run
-			ask(b, client, buf, requests)
+			ask(b, client, got, requests)
 		})
 		servers.Go(func() {
 			defer server.Close()
-			answer(server, make([]byte, reply))
+			answer(server, sent)
 		})
 	}
 	b.ReportAllocs()
