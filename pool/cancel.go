@@ -203,16 +203,16 @@ func (c *Client) cancelWaiting() {
 	}
 	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
 	b, i := c.held, 0
-	ended := false
+	simple, ended := c.heldStartsSimple(), false
 	for !ended {
 		typ, size, ok, err := wire.Peek(b[i:], limit)
 		if err != nil || !ok || size > len(b)-i {
 			break
 		}
 		i += size
-		ended = typ == wire.Query || typ == wire.FunctionCall || typ == wire.Sync
+		ended = simple || typ == wire.Sync
 	}
-	if !ended && i == 0 && c.heldStartsSimple() {
+	if !ended && simple {
 		return // a Query of which only a part is here: it can't be skipped without reading on
 	}
 	rest := c.w.hold(nil, b[i:])
@@ -229,7 +229,7 @@ func (c *Client) cancelWaiting() {
 	c.conn.Write(out)
 	c.busy, c.inXact = false, false
 	c.move(ClientIdle)
-	c.shard.leave()
+	c.shard.publishWaiters()
 	c.w.loop.Post(c.proceed)
 }
 

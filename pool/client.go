@@ -351,8 +351,10 @@ func (c *Client) fail(f wire.Fields) {
 	if w.p.Snapshot().Main.LogPoolerErrors {
 		c.log(Warning, "pooler error: "+f.Message)
 	}
-	w.scratch = wire.AppendError(w.scratch[:0], f)
-	c.conn.Write(w.scratch)
+	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
+		w.scratch = wire.AppendError(w.scratch[:0], f)
+		c.conn.Write(w.scratch)
+	}
 	c.end(f.Message)
 }
 
@@ -391,7 +393,7 @@ func (c *Client) end(reason string) {
 		if login != nil {
 			c.shard.logins--
 		}
-		c.shard.leave()
+		c.shard.publishWaiters()
 	}
 	if v != nil {
 		c.server, v.client = nil, nil
@@ -408,6 +410,7 @@ func (v *Server) abandoned(midway bool) {
 		return
 	}
 	v.unstall()
+	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
 	case midway || v.conn.Queued() > 0:

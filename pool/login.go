@@ -520,8 +520,8 @@ func (s *Shard) welcomeWaiters() {
 	s.publishWaiters()
 }
 
-// tellWelcome lets all loops welcome those who wait for it.
-func (p *Pooler) tellWelcome(q *Pool) {
+// wakeWaiters lets each loop that has waiters of q look at them again.
+func (p *Pooler) wakeWaiters(q *Pool) {
 	for i := range q.lanes {
 		if s := q.lanes[i].shard.Load(); s != nil && q.lanes[i].oldest.Load() != 0 {
 			s.w.loop.Post(s.provide)

@@ -221,6 +221,7 @@ type Pool struct {
 type lane struct {
 	oldest atomic.Int64 // wire.Time since when the oldest waiter waits, 0 if none does
 	idle   atomic.Int32 // idle servers
+	used   atomic.Int32 // servers to be checked before they are used again
 	spare  atomic.Int64 // wire.Time since when the longest unused server is idle, 0 if none is
 	shard  atomic.Pointer[Shard]
 	_      [32]byte // a cache line each

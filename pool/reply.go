@@ -19,6 +19,7 @@ func (v *Server) Data(b []byte) {
 	if v.part != nil {
 		b, v.part = v.shard.w.join(v.part, b), nil
 	}
+	torn := v.torn()
 	start, i := 0, 0 // b[start:i] is to be sent
 	for i < len(b) {
 		if v.remain > 0 {
@@ -72,11 +73,17 @@ func (v *Server) Data(b []byte) {
 		c.throttled = false
 		c.proceed()
 	}
-	if v.leaving {
+	switch {
+	case v.leaving:
 		v.leaving = false
 		v.settle()
+	case torn && !v.torn() && v.client != nil:
+		v.rest() // it was free but for the rest of a notice
 	}
 }
+
+// torn reports whether v's client has the begin of a message and not its end.
+func (v *Server) torn() bool { return v.remain > 0 && !v.swallow }
 
 // wantsWhole reports whether look has to see a message of that type whole.
 func (v *Server) wantsWhole(typ byte, size int) bool {
@@ -222,7 +229,7 @@ func (v *Server) account(c *Client) {
 // decides it.
 func (v *Server) free() bool {
 	c := v.client
-	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled &&
+	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
 		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
 }
 

@@ -36,6 +36,7 @@ type Server struct {
 	cancels    int // cancel requests on their way to it
 
 	vars      vars
+	before    vars // jobSets: what they were
 	id        uint64
 	key       []byte    // for cancel requests
 	host      string    // as dialled
@@ -192,7 +193,9 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		s.provide()
 		return
 	}
-	q.failure.Store(nil)
+	if q.failure.Swap(nil) != nil {
+		p.wakeWaiters(q) // the back-off is over
+	}
 	if p.Snapshot().Main.LogConnections {
 		v.log(Info, "new connection to server (from "+v.to()+")")
 	}
@@ -203,7 +206,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	}
 	if q.welcomed() == nil {
 		q.welcome.Store(&welcome{v.generation, untracked, vars})
-		p.tellWelcome(q)
+		p.wakeWaiters(q)
 	}
 	if query := q.db.conf.Load().ConnectQuery; query != "" {
 		v.run(jobConnect, query)
@@ -314,6 +317,23 @@ func (v *Server) check() {
 	v.run(jobCheck, query)
 }
 
+// setVars tells v the parameters of c, as far as they are not its own. It
+// reports whether c has to wait for that.
+func (v *Server) setVars(c *Client) bool {
+	if c.vars == v.vars {
+		return false
+	}
+	w := v.shard.w
+	sets := appendSets(w.scratch[:0], w.p.tracked, v.vars, c.vars)
+	w.scratch = sets
+	if len(sets) == 0 {
+		return false
+	}
+	v.before = v.vars
+	v.run(jobSets, string(sets))
+	return true
+}
+
 // jobDone ends the job of v, whose ReadyForQuery has come.
 func (v *Server) jobDone() {
 	j := v.job
@@ -327,7 +347,10 @@ func (v *Server) jobDone() {
 			v.close("invalid server parameter", true)
 			return
 		}
-		c.vars = c.vars.adopt(w.p.tracked, v.vars)
+		c.vars = c.vars.adopt(w.p.tracked, v.before, v.vars)
+		if v.setVars(c) {
+			return // the server's own configuration changed meanwhile
+		}
 		c.proceed()
 	case jobReset, jobCheck:
 		if v.jobError != "" || v.status != wire.TxIdle {
@@ -459,7 +482,7 @@ func (v *Server) close(reason string, polite bool) {
 	s.w.p.free(s.pool)
 	if c != nil {
 		c.server = nil
-		c.disconnect(true, reason)
+		c.disconnect(!v.torn(), reason)
 	}
 }
 

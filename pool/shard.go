@@ -72,21 +72,20 @@ func (s *Shard) wait(c *Client) {
 	s.publishWaiters()
 }
 
-// leave is called after a client left the queue without having been served.
-func (s *Shard) leave() {
-	s.publishWaiters()
-	if s.waiting.n == 0 {
-		s.setHeld(holdNone)
-	}
-}
-
+// publishWaiters tells the other loops who waits. It is called whenever the
+// queue has changed.
 func (s *Shard) publishWaiters() {
 	since := int64(0)
 	if c := s.waiting.head; c != nil {
 		since = int64(c.waitSince)
+	} else {
+		s.setHeld(holdNone)
 	}
 	if s.lane.oldest.Load() != since {
 		s.lane.oldest.Store(since)
+	}
+	if s.used.n > 0 {
+		s.publishIdle() // whether they may be given up hangs on the waiters
 	}
 }
 
@@ -95,12 +94,18 @@ func (s *Shard) publishIdle() {
 	if n := int32(s.idle.n); s.lane.idle.Load() != n {
 		s.lane.idle.Store(n)
 	}
+	if n := int32(s.used.n); s.lane.used.Load() != n {
+		s.lane.used.Store(n)
+	}
 	spare := int64(0)
 	if v := s.longestUnused(); v != nil {
 		spare = int64(v.since)
 	}
-	if s.lane.spare.Load() != spare {
+	if was := s.lane.spare.Load(); was != spare {
 		s.lane.spare.Store(spare)
+		if was == 0 && s.w.p.wantSpare.Load() > 0 {
+			s.w.p.wakeStarved()
+		}
 	}
 }
 
@@ -149,20 +154,11 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	s.stats.ServerAssignments++
 	s.publishIdle()
 	s.publishWaiters()
-	if s.waiting.n == 0 {
-		s.setHeld(holdNone)
+	if v.setVars(c) {
+		c.conn.Pause()
+		return false
 	}
-	if c.vars == v.vars {
-		return true
-	}
-	sets := appendSets(s.w.scratch[:0], s.w.p.tracked, v.vars, c.vars)
-	s.w.scratch = sets
-	if len(sets) == 0 {
-		return true
-	}
-	v.run(jobSets, string(sets))
-	c.conn.Pause()
-	return false
+	return true
 }
 
 // take gives v, which is free and in no list of free ones yet, to the oldest
@@ -193,10 +189,6 @@ func (s *Shard) take(v *Server) {
 	// there can be seen from here now.
 	if since, at := p.oldestElsewhere(s.w.index); since != 0 && v.state == ServerIdle {
 		s.migrate(v, at)
-		return
-	}
-	if s.w.p.wantSpare.Load() > 0 {
-		s.w.p.wakeStarved()
 	}
 }
 
@@ -306,11 +298,34 @@ func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
 		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.waitSince}); h != holdNone {
 			s.setHeld(h)
+			s.testElsewhere()
 			return
 		}
 		s.connect()
 	}
 	s.setHeld(holdNone)
+}
+
+// testElsewhere has another loop check a server that was unused for long. It
+// comes over when it has passed.
+func (s *Shard) testElsewhere() {
+	for i := range s.pool.lanes {
+		l := &s.pool.lanes[i]
+		if i == s.w.index || l.used.Load() == 0 {
+			continue
+		}
+		if from := l.shard.Load(); from != nil {
+			from.w.loop.Post(from.test)
+			return
+		}
+	}
+}
+
+// test checks the server that was unused for longest, for a waiter elsewhere.
+func (s *Shard) test() {
+	if s.used.n > 0 && !s.paused() {
+		s.used.head.check()
+	}
 }
 
 // reserve takes a slot for a waiter, and has an idle server of another pool

@@ -102,7 +102,7 @@ func (p *Pooler) free(q *Pool) {
 }
 
 // wakeStarved lets every shard whose waiters wait for a slot try again. It is
-// called where a slot was freed, and where a server became idle that may be
+// called where a slot was freed, and where there is a server again that may be
 // evicted for them.
 func (p *Pooler) wakeStarved() {
 	if p.wantSlot.Load() == 0 {

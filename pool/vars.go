@@ -91,14 +91,16 @@ func (v vars) with(t *tracked, i int, text string) vars {
 	return makeVars(all)
 }
 
-// adopt is v with each value that differs from canon only in spelling, or that
-// canon was just asked to take over, replaced by canon's: what a server made
-// of the values it was given ("ISO" becomes "ISO, MDY").
-func (v vars) adopt(t *tracked, canon vars) vars {
-	all, spelled := v.values(t), canon.values(t)
+// adopt is v after a server was told the values in which it differed: what the
+// server made of them in the place of those ("ISO" becomes "ISO, MDY"). had is
+// what the server had before, canon what it has now. What the server was not
+// told stays as it is in v, also if it has changed on the server meanwhile.
+func (v vars) adopt(t *tracked, had, canon vars) vars {
+	all, before, now := v.values(t), had.values(t), canon.values(t)
 	for i := range all {
-		if all[i].known && spelled[i].known {
-			all[i] = spelled[i]
+		told := before[i].known && !strings.EqualFold(all[i].text, before[i].text)
+		if all[i].known && now[i].known && (told || strings.EqualFold(all[i].text, now[i].text)) {
+			all[i] = now[i]
 		}
 	}
 	return makeVars(all)

@@ -12,7 +12,9 @@ import (
 // posted function and no chore is under way; then also nobody may wait who
 // could be served, as far as that does not hang on time.
 func (p *Pooler) Check(quiet bool) {
-	var all sums
+	// After a reload a server that had to stay with its client may not have to
+	// any more, and stays until it is used again.
+	all := sums{steady: p.Snapshot() == p.opts.Snapshot}
 	all.init()
 	for _, w := range p.workers {
 		w.verify(&all)
@@ -61,6 +63,7 @@ type sums struct {
 	servers            map[*Pool]int // in a list
 	openings           map[*Pool]int
 	starving, evicting int
+	steady             bool
 }
 
 func (a *sums) init() {
@@ -156,7 +159,7 @@ func (s *Shard) verify(a *sums) {
 	for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
 		walk(l, func(v *Server) {
 			must(v.shard == s && v.list() == l, "%s: server %d stands in a list that is not that of its state %v", name, v.id, v.state)
-			v.verify(name)
+			v.verify(name, a.steady)
 			a.servers[s.pool]++
 		})
 	}
@@ -186,7 +189,7 @@ func (s *Shard) verify(a *sums) {
 }
 
 // verify checks what a server between two events of its loop is.
-func (v *Server) verify(shard string) {
+func (v *Server) verify(shard string, steady bool) {
 	where := fmt.Sprintf("%s: server %d", shard, v.id)
 	must(!v.leaving, "%s was released and went nowhere", where)
 	must(v.remain >= 0 && v.cancels >= 0, "%s: a count is below zero", where)
@@ -195,10 +198,10 @@ func (v *Server) verify(shard string) {
 	case ServerActive:
 		must(c != nil && c.server == v && c.state == ClientActive, "%s is active without its client", where)
 		must(v.job == jobNone || v.job == jobSets || v.job == jobProbe, "%s is paired and runs job %d", where, v.job)
-		must(!v.free(), "%s is free, and still paired", where)
+		must(!v.free() || !steady && !c.busy, "%s is free, and still paired", where)
 	case ServerIdle, ServerUsed:
 		must(c == nil && v.job == jobNone && v.cancels == 0, "%s is %v, and somebody's", where, v.state)
-		must(v.ledger.clear() && v.status == wire.TxIdle && v.remain == 0, "%s is %v, and owes replies", where, v.state)
+		must(v.ledger.clear() && v.status == wire.TxIdle && (v.remain == 0 || v.swallow), "%s is %v, and owes replies", where, v.state)
 	case ServerTested:
 		must(c == nil && v.job != jobNone && v.ledger.n > 0, "%s is tested, and no query runs", where)
 	case ServerBeingCanceled:
@@ -263,7 +266,7 @@ func (s *Shard) checkServed() {
 		return // time passes
 	}
 	must(h != holdNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
-	must(s.held.lifted(), "%s waits for what %v keeps from it, and would not hear that it is over", name, h)
+	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
 	if h.evicts() {
 		among := q.db.pools
 		if h == holdUser {
