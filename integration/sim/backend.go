@@ -29,6 +29,7 @@ type backend struct {
 	skip   bool // ignores everything up to a Sync
 
 	terminated bool     // by the administrator
+	hup        bool     // the server's configuration has changed
 	later      [][]byte // what is to be said between two messages
 
 	running *running
@@ -162,6 +163,10 @@ func (b *backend) work() {
 			b.emit(p)
 		}
 		b.later = nil
+		if b.hup {
+			b.hup = false
+			b.reload()
+		}
 		b.report()
 		b.flush()
 	}
@@ -536,6 +541,17 @@ func (b *backend) finish(err *pgError) {
 	b.running = nil
 	r.then(err)
 	b.kick()
+}
+
+// reload takes over what has changed in the server's configuration.
+func (b *backend) reload() {
+	for i, g := range b.pg.defaults {
+		for _, own := range []gucs{b.gucs, b.start} {
+			if !own[i].explicit {
+				own[i].value = g.value
+			}
+		}
+	}
 }
 
 // setParam sets a parameter, or sets it back.

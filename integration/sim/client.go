@@ -50,8 +50,7 @@ type client struct {
 	queue  []*expect // replies that are owed
 	skip   bool      // the server ignores everything up to a Sync
 	status wire.TxStatus
-	sent   wire.Time // of the last message
-	begun  wire.Time // of the transaction
+	asked  wire.Time // when the batch under way began
 
 	params map[string]string
 	sure   bool // params are those of the session
@@ -133,6 +132,7 @@ func (c *client) enter(name string) {
 	w.tracef("%v arrives at loop %d: %s/%s %v", c.k, l.index, c.database, c.user, c.want)
 	w.pooler.Worker(l.index).Accept(socketFor(c.k, uint16(c.k.fd)))
 	w.current = nil
+	c.abused = c.k.shut // no descriptor was left
 	w.after(w.between(0, time.Millisecond), c.hello)
 }
 
@@ -213,6 +213,8 @@ func (c *client) closed(reset bool) {
 	switch {
 	case c.abused, c.goodbye, reset && c.slow, len(c.fatals) > 0, w.stopped:
 	case stage != stageReady && !c.right: // half a packet
+	case strings.Contains(string(c.in), "SFATAL\x00C08P01"):
+		w.failf("%v: told why it ends in the middle of a message", c.k)
 	case len(c.in) > 0:
 		// A server that broke off in the middle of a message: there is nothing
 		// that the pooler could add.
@@ -332,9 +334,10 @@ func (c *client) copyingIn() bool {
 // pump goes on with the batch, or lets the next one come.
 func (c *client) pump() {
 	for c.stage == stageReady && len(c.parts) > 0 && (!c.parts[0].wait || c.settled()) {
-		run := c.parts[0].run
-		c.parts = c.parts[1:]
+		run, rest := c.parts[0].run, c.parts[1:]
+		c.parts = nil // what run adds comes before the rest
 		run()
+		c.parts = append(c.parts, rest...)
 	}
 	if c.stage != stageReady || len(c.parts) > 0 || !c.settled() || c.think || c.abused && len(c.fatals) > 0 {
 		return
@@ -350,6 +353,7 @@ func (c *client) pump() {
 		if c.stage != stageReady {
 			return
 		}
+		c.asked = w.now
 		c.next(c)
 		c.pump()
 	})
@@ -357,7 +361,6 @@ func (c *client) pump() {
 
 // send sends a message, and remembers what is owed for it.
 func (c *client) send(p []byte, e *expect) {
-	c.sent = c.w.now
 	c.k.send(p)
 	if e == nil {
 		return

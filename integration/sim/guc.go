@@ -78,6 +78,9 @@ func canonical(name, value string) (v string, ok bool) {
 
 // same reports whether two values of a parameter mean the same.
 func same(name, a, b string) bool {
+	if name == "search_path" {
+		a, b = strings.ReplaceAll(a, `"`, ""), strings.ReplaceAll(b, `"`, "")
+	}
 	if strings.EqualFold(a, b) {
 		return true
 	}

@@ -37,7 +37,9 @@ func (o *operator) command(c *client) {
 		c.leave()
 		return
 	}
+	c.think = true
 	w.after(w.between(0, time.Second), func() {
+		c.think = false
 		if c.stage != stageReady {
 			return
 		}

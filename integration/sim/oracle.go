@@ -215,7 +215,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 		}
 		return text == "SELECT"+tag && e.from+e.rows == want, true
 	case "begin":
-		c.status, c.begun = wire.TxOpen, c.w.now
+		c.status = wire.TxOpen
 		return text == "BEGIN"+tag, true
 	case "commit", "rollback":
 		verb := strings.ToUpper(s.verb)
@@ -229,6 +229,8 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 		return text == verb+tag, true
 	case "set", "reset":
 		return text == strings.ToUpper(s.verb), true
+	case "discard":
+		return text == "DISCARD ALL", true
 	case "notice":
 		return text == "DO"+tag, true
 	case "temp":
@@ -467,7 +469,7 @@ func (c *client) since(t wire.Time, key string) bool {
 func (c *client) mayBeTold(f wire.Fields) bool {
 	w := c.w
 	text := f.Message
-	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.maxConn < 100
+	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.tight
 	switch {
 	case f.Code != "08P01":
 		switch f.Code {
@@ -479,16 +481,18 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return false
 	case text == "server conn crashed?":
 		return w.books.crashes > 0
+	case text == "cancel request of unknown outcome":
+		return c.cancels > 0
 	case text == "query_wait_timeout":
-		return c.since(c.sent, "query_wait_timeout") || c.since(c.arrived, "query_wait_timeout") && c.stage == stageLogin
+		return c.since(c.asked, "query_wait_timeout") || c.since(c.arrived, "query_wait_timeout") && c.stage == stageLogin
 	case text == "query_timeout", text == "query timeout":
-		return c.since(c.sent, "query_timeout") || len(c.queue) > 1
+		return c.since(c.asked, "query_timeout")
 	case text == "idle transaction timeout":
 		return w.set.least["idle_transaction_timeout"] > 0 && c.status != wire.TxIdle
 	case text == "transaction timeout":
 		return w.set.least["transaction_timeout"] > 0
 	case text == "client_idle_timeout":
-		return c.since(c.sent, "client_idle_timeout") || c.since(c.arrived, "client_idle_timeout")
+		return c.since(c.asked, "client_idle_timeout") || c.since(c.arrived, "client_idle_timeout")
 	case text == "client_login_timeout", text == "client_login_timeout (server down)":
 		return c.since(c.arrived, "client_login_timeout") && c.stage != stageReady
 	case strings.HasPrefix(text, "no more connections"):

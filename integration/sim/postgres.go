@@ -26,6 +26,7 @@ type Postgres struct {
 	backends []*backend // oldest first
 	lastPID  uint32
 	maxConn  int  // max_connections
+	tight    bool // that is less than the pools may want
 	atOnce   bool // reports changed parameters at once, as before Postgres 14
 	reported int  // so many of the parameters are reported: search_path is young
 	defaults gucs
@@ -33,6 +34,7 @@ type Postgres struct {
 
 func newPostgres(w *World) *Postgres {
 	p := &Postgres{w: w, maxConn: pick(w, 100, 100, 100, 3), atOnce: w.chance(3)}
+	p.tight = p.maxConn < 100
 	p.defaults = append(slices.Clone(gucs(reported)), plain...)
 	if w.chance(2) { // an old one
 		i := p.defaults.find("search_path")
@@ -164,14 +166,7 @@ func (p *Postgres) reload() {
 	i := p.defaults.find("TimeZone")
 	p.defaults[i].value = zone
 	for _, b := range p.backends {
-		for _, g := range []gucs{b.gucs, b.start} {
-			if !g[i].explicit {
-				g[i].value = zone
-			}
-		}
-		if b.saved != nil && !b.saved[i].explicit {
-			b.saved[i].value = zone
-		}
+		b.hup = true
 		b.kick()
 	}
 }

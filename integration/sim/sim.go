@@ -133,7 +133,7 @@ func (w *World) whoIsLeft() string {
 	text := "no end:"
 	for _, c := range w.clients {
 		if c.stage != stageOver {
-			text += fmt.Sprintf(" %v (stage %d, %d replies owed, asked at %v);", c.k, c.stage, len(c.queue), time.Duration(c.sent))
+			text += fmt.Sprintf(" %v (stage %d, %d replies owed, asked at %v);", c.k, c.stage, len(c.queue), time.Duration(c.asked))
 		}
 	}
 	return text + fmt.Sprintf(" %d chores", w.chores)

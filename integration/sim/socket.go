@@ -388,6 +388,7 @@ func (c *Conn) Close() {
 		return
 	}
 	c.state, c.h = lingering, nil
+	c.s.left() // as far as the pooler counts
 	c.w.after(wire.Linger, func() {
 		if c.state == lingering {
 			c.finish(true)
