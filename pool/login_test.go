@@ -288,6 +288,7 @@ func TestConsoleAccess(t *testing.T) {
 		{"same uid", "scram-sha-256", unix(1000), "pgbouncer", "", "", true},
 		{"another uid", "scram-sha-256", unix(1001), "pgbouncer", "x", "SASL authentication failed", false},
 		{"unknown uid", "trust", unix(-1), "pgbouncer", "", `"trust" authentication failed`, false},
+		{"uid over TCP", "trust", wire.Socket{Remote: tcp.Remote, Local: tcp.Local, PeerUID: 1000}, "pgbouncer", "", `"trust" authentication failed`, false},
 		{"the name over TCP", "trust", tcp, "pgbouncer", "", `"trust" authentication failed`, false},
 		{"same uid, another name", "trust", unix(1000), "alice", "", "not allowed", false},
 		{"admin", "md5", tcp, "admin", "nimda", "", true},
@@ -432,5 +433,51 @@ func TestPipelinedLogin(t *testing.T) {
 			t.Errorf("%s: the server got %q", method, server.out)
 		}
 		c.wantWelcome()
+	}
+}
+
+// TestSlowLogin has keys derived in a chore: nothing is read meanwhile, and
+// who left meanwhile has left.
+func TestSlowLogin(t *testing.T) {
+	w := newWorld(t, "auth_type = scram-sha-256", "")
+	w.slow = true
+	first := startup(3<<16, "user", "alice", "database", "app")
+	c := w.connect().send(first)
+	if !c.paused || len(w.chores) != 1 {
+		t.Fatalf("paused: %v, chores: %d", c.paused, len(w.chores))
+	}
+	impatient := w.connect().send(append(first, first...))
+	gone := w.connect().send(first)
+	gone.leave()
+	w.work()
+	c.authenticate("alice", "ecila")
+	w.serve()
+	c.wantWelcome()
+	impatient.wantError("client re-sent startup pkt")
+	if len(gone.out) > 0 {
+		t.Errorf("%q to somebody who is gone", gone.out)
+	}
+}
+
+// TestCancelKeys are positive as process ids, and each is another.
+func TestCancelKeys(t *testing.T) {
+	w := newWorld(t, "auth_type = trust", "")
+	seen := map[string]bool{}
+	for range 64 {
+		c := w.connect().startup("user", "alice", "database", "app")
+		if len(w.dialer.done) > 0 {
+			w.serve()
+		}
+		for _, m := range c.wantWelcome() {
+			if m.typ == wire.BackendKeyData {
+				if len(m.body) != 8 || m.body[0] >= 0x80 || seen[m.body] {
+					t.Fatalf("key %x", m.body)
+				}
+				seen[m.body] = true
+			}
+		}
+	}
+	if len(seen) != 64 {
+		t.Errorf("%d keys for 64 clients", len(seen))
 	}
 }

@@ -33,6 +33,9 @@ type world struct {
 	opened []pool.ConsoleClient
 
 	clients []*client
+
+	slow   bool // chores stay in chores until the test runs them
+	chores []func()
 }
 
 // users is the auth_file of every world. The passwords are the names
@@ -67,7 +70,7 @@ func newWorld(t *testing.T, main, databases string) *world {
 		Snapshot:       snap,
 		Loops:          []wire.Loop{w.loop},
 		Dialer:         &w.dialer,
-		Chore:          func(fn func()) { fn() },
+		Chore:          w.chore,
 		Random:         rand.Reader,
 		Wall:           time.Unix(0, 0),
 		Now:            w.loop.Now,
@@ -97,6 +100,25 @@ func (w *world) end() {
 	}
 }
 
+// chore runs fn, or keeps it for work.
+func (w *world) chore(fn func()) {
+	if w.slow {
+		w.chores = append(w.chores, fn)
+		return
+	}
+	fn()
+}
+
+// work runs the chores that were kept.
+func (w *world) work() {
+	chores := w.chores
+	w.chores = nil
+	for _, fn := range chores {
+		fn()
+	}
+	w.settle()
+}
+
 // Open implements pool.Console.
 func (w *world) Open(c pool.ConsoleClient) pool.ConsoleSession {
 	w.opened = append(w.opened, c)
@@ -122,7 +144,7 @@ func (w *world) pass(d time.Duration) {
 // settle does all that follows from what was done, and has the books checked.
 func (w *world) settle() {
 	w.loop.run()
-	w.p.Check(len(w.dialer.done) == 0)
+	w.p.Check(len(w.dialer.done) == 0 && len(w.chores) == 0)
 }
 
 // fakeLog keeps the lines.
