@@ -68,14 +68,14 @@ func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (
 	for range rounds {
 		var requests sync.WaitGroup
 		for range 1 + random.IntN(3) {
-			delay := time.Duration(random.IntN(8000)) * time.Microsecond
+			delay := time.Duration(random.IntN(15000)) * time.Microsecond
 			requests.Go(func() {
 				<-time.After(delay)
 				// A pooler answers no cancel request, not even one in vain.
 				conn.CancelRequest(ctx)
 			})
 		}
-		_, err := conn.Exec(ctx, "select pg_sleep(0.005)").ReadAll()
+		_, err := conn.Exec(ctx, "select pg_sleep(0.01)").ReadAll()
 		requests.Wait()
 		var pgErr *pgconn.PgError
 		switch {
