@@ -173,7 +173,7 @@ func (v *Server) forward(b []byte) {
 // unexpected ends v after a message that nobody asked for.
 func (v *Server) unexpected(typ byte) {
 	switch {
-	case v.state == ServerIdle || v.state == ServerUsed:
+	case v.client == nil && v.job == jobNone:
 		v.close("idle server got dirty", false)
 	case typ == wire.ParameterStatus:
 		v.close("broken ParameterStatus packet", false)

@@ -270,6 +270,7 @@ func (s *Shard) failed(o *opening, err error) {
 			}
 		})
 	}
+	s.provide()
 }
 
 // refuseWaiters tells everybody who waits for a server of a pool whose server
