@@ -54,8 +54,7 @@ func awaitEnd(t *testing.T, pid int) {
 	}
 }
 
-// prepareDaemon is prepare with a pidfile and a log file, quietly: as root
-// there would be a warning.
+// prepareDaemon is prepare with a pidfile and a log file.
 func prepareDaemon(t *testing.T) (in *instance, log string) {
 	t.Helper()
 	in = prepare(t, nil)
@@ -93,6 +92,20 @@ func TestDaemon(t *testing.T) {
 		if _, err := os.Stat(name); !os.IsNotExist(err) {
 			t.Errorf("%s is left over: %v", name, err)
 		}
+	}
+}
+
+// A daemon that crashes leaves its trace where somebody will look.
+func TestDaemonCrashes(t *testing.T) {
+	t.Parallel()
+	in, log := prepareDaemon(t)
+	pid := daemon(t, in)
+	if err := unix.Kill(pid, unix.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, pid)
+	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "SIGABRT: abort") || !strings.Contains(string(text), "goroutine ") {
+		t.Errorf("the log file has no trace: %v\n%s", err, text)
 	}
 }
 

@@ -108,6 +108,9 @@ func (in *instance) start(args []string, env ...string) {
 	if i := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") }); i >= 0 {
 		in.cmd.Env = append(in.cmd.Env, env[i])
 	}
+	if _, err := in.cmd.StdinPipe(); err != nil { // see endWithTest
+		in.t.Fatal(err)
+	}
 	stderr, err := in.cmd.StderrPipe()
 	if err != nil {
 		in.t.Fatal(err)

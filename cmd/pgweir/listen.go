@@ -122,6 +122,9 @@ func (ls *listeners) listenTCP(ctx context.Context, addr netip.AddrPort, m *conf
 // space.
 func (ls *listeners) listenUnix(ctx context.Context, m *configs.Main) error {
 	path := unixSocket(m)
+	if most := len(unix.RawSockaddrUnix{}.Path) - 1; len(path) > most {
+		return fmt.Errorf("unix_socket_dir: the name of the socket, %s, has %d bytes, and the system takes %d", path, len(path), most)
+	}
 	abstract := path[0] == '@'
 	if !abstract {
 		if _, err := os.Stat(path + ".lock"); err == nil {
@@ -186,7 +189,7 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// unixSocketInUse reports whether somebody answers on the unix socket that m
+// unixSocketInUse reports whether somebody listens on the unix socket that m
 // asks for.
 func unixSocketInUse(m *configs.Main) bool {
 	if m.UnixSocketDir == "" {
@@ -194,7 +197,7 @@ func unixSocketInUse(m *configs.Main) bool {
 	}
 	c, err := net.Dial("unix", unixSocket(m))
 	if err != nil {
-		return false
+		return errors.Is(err, syscall.EAGAIN) // the backlog is full
 	}
 	_ = c.Close()
 	return true

@@ -74,6 +74,13 @@ func TestUnixSocketLocked(t *testing.T) {
 	in.fails(fmt.Sprintf("FATAL unix port %d is in use", in.port))
 }
 
+func TestUnixSocketNameTooLong(t *testing.T) {
+	t.Parallel()
+	in := prepare(t, map[string]string{"unix_socket_dir": "/tmp/" + strings.Repeat("x", 200)})
+	in.start(nil)
+	in.fails("FATAL unix_socket_dir: the name of the socket, /tmp/xxx", " bytes, and the system takes 10")
+}
+
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	in := prepare(t, nil)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,10 +16,20 @@ const asProgram = "PGWEIR_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if os.Getenv(daemonEnv) == "" {
+			go endWithTest()
+		}
 		main()
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// endWithTest ends the process when the test is gone that started it, and with
+// it the pipe that is its standard input.
+func endWithTest() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(3)
 }
 
 func TestCommandLine(t *testing.T) {

@@ -77,7 +77,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Console:        console,
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
-		CloseListeners: p.closeListeners,
+		CloseListeners: func() { sockets.closeTCP(p.loops) },
 	})
 	console.Attach(p)
 	err := sockets.attach(p.loops, func(i int) func(wire.Socket) {
@@ -124,6 +124,10 @@ func (p *process) run() (stop func()) {
 	}
 }
 
+// patience bounds how long the end waits for the loops. They never block, so
+// it takes them a moment; but a process that is told to stop must stop.
+const patience = 2 * time.Second
+
 // chore runs fn, which may block. A bug in it is not the end of everybody.
 func (p *process) chore(fn func()) {
 	defer func() {
@@ -138,12 +142,6 @@ func (p *process) chore(fn func()) {
 func (p *process) bug(v any, stack []byte) {
 	text := strings.TrimPrefix(fmt.Sprint(v), "BUG: ") // as our own panics begin
 	p.log.Printf(pool.Error, "BUG: %s\n%s", text, stack)
-}
-
-// closeListeners begins a shutdown.
-func (p *process) closeListeners() {
-	p.sockets.closeTCP(p.loops)
-	go p.notify.stopping()
 }
 
 // Reload reads the configuration anew and applies it whole, or changes nothing

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/pgweir/pgweir/admin/logs"
 	"github.com/pgweir/pgweir/configs"
@@ -133,7 +132,3 @@ func warn(log *logs.Log, snap *configs.Snapshot) {
 		log.Log(pool.Warning, "", w.Error())
 	}
 }
-
-// patience bounds how long the end waits for the loops. They never block, so
-// it takes them a moment; but a process that is told to stop must stop.
-const patience = 2 * time.Second

@@ -22,23 +22,21 @@ var handled = []os.Signal{
 //	SIGUSR2  RESUME
 func (p *process) signalled(s syscall.Signal) {
 	say := func(text string) { p.log.Log(pool.Info, "", "got "+names[s]+text) }
+	shutdown := func(mode pool.ShutdownMode, what string) {
+		if p.Stopping() {
+			say(" while shutting down, fast exit")
+			p.Shutdown(pool.ShutdownImmediate)
+			return
+		}
+		say(", shutting down, waiting for " + what)
+		p.notify.stopping()
+		p.Shutdown(mode)
+	}
 	switch s {
 	case syscall.SIGTERM:
-		if p.Stopping() {
-			say(" while shutting down, fast exit")
-			p.Shutdown(pool.ShutdownImmediate)
-			return
-		}
-		say(", shutting down, waiting for all clients disconnect")
-		p.Shutdown(pool.ShutdownWaitForClients)
+		shutdown(pool.ShutdownWaitForClients, "all clients disconnect")
 	case syscall.SIGINT:
-		if p.Stopping() {
-			say(" while shutting down, fast exit")
-			p.Shutdown(pool.ShutdownImmediate)
-			return
-		}
-		say(", shutting down, waiting for all servers connections to be released")
-		p.Shutdown(pool.ShutdownWaitForServers)
+		shutdown(pool.ShutdownWaitForServers, "all servers connections to be released")
 	case syscall.SIGQUIT:
 		say(", fast exit")
 		p.Shutdown(pool.ShutdownImmediate)
