@@ -75,6 +75,7 @@ var (
 	errPaused    = errors.New("already suspended/paused")
 	errNotPaused = errors.New("pooler is not paused/suspended")
 	errStopping  = errors.New("pooler is shutting down")
+	errResumed   = errors.New("resumed before all servers were closed")
 )
 
 // find returns the database that a command names, made from "*" if make is
@@ -96,7 +97,8 @@ func (p *Pooler) find(name, verb string, make bool) (*Database, error) {
 }
 
 // Pause stops handing out servers, of one database or ("") of all, and returns
-// when no server is left, or done is closed. It may block.
+// when no server is left, or done is closed. A Resume meanwhile is an error. It
+// may block.
 func (p *Pooler) Pause(done <-chan struct{}, name string) error {
 	if p.paused.Load() {
 		return errPaused
@@ -121,7 +123,16 @@ func (p *Pooler) Pause(done <-chan struct{}, name string) error {
 			}
 		}
 	})
-	p.waitServers(done, func() int { return p.openServers(d) })
+	resumed := func() bool { return d == nil && !p.paused.Load() || d != nil && !d.paused.Load() }
+	p.waitServers(done, func() int {
+		if resumed() {
+			return 0
+		}
+		return p.openServers(d)
+	})
+	if resumed() {
+		return errResumed
+	}
 	return nil
 }
 
@@ -144,8 +155,14 @@ func (p *Pooler) openServers(d *Database) (n int) {
 	return n
 }
 
+// wakeChoresLocked lets the chores in waitServers look again.
+func (p *Pooler) wakeChoresLocked() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
 // waitServers blocks until count is 0, looking again whenever a server was
-// closed, or until done is closed.
+// closed or there was a Resume, or until done is closed.
 func (p *Pooler) waitServers(done <-chan struct{}, count func() int) {
 	for {
 		p.mu.Lock()
@@ -181,6 +198,9 @@ func (p *Pooler) Resume(name string) error {
 			return fmt.Errorf("database %s is not paused", name)
 		}
 	}
+	p.mu.Lock()
+	p.wakeChoresLocked()
+	p.mu.Unlock()
 	p.each(func(w *Worker) {
 		for _, s := range w.all {
 			if d == nil || s.pool.db == d {

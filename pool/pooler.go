@@ -107,7 +107,7 @@ type Pooler struct {
 	pools     map[poolKey]*Pool
 	users     map[string]*User
 	keys      map[string]*auth.Keys // by user, from SCRAM logins
-	changed   chan struct{}         // closed, and replaced, when a slot is freed
+	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
 	periods   [2]period             // the begin of the last stats period, and of this one
 	reloading sync.Mutex            // held over a whole reload, by chores only
 }

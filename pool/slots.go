@@ -95,8 +95,7 @@ func (p *Pooler) free(q *Pool) {
 	q.open--
 	q.db.open--
 	q.user.open--
-	close(p.changed)
-	p.changed = make(chan struct{})
+	p.wakeChoresLocked()
 	p.mu.Unlock()
 	p.wakeStarved()
 }
