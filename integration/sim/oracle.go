@@ -418,10 +418,7 @@ func (c *client) failed(f wire.Fields) {
 	default:
 		ok = f.Code == e.code
 	}
-	if e.phase == phaseOver {
-		ok = false
-	}
-	if !ok {
+	if !ok || e.phase == phaseOver {
 		c.wrong("error %s %q", f.Code, text)
 	}
 	if c.status == wire.TxOpen {
@@ -431,12 +428,9 @@ func (c *client) failed(f wire.Fields) {
 	if verb == "copyin" {
 		c.swallowed(s)
 	}
-	if e.kind == wire.Query || e.kind == wire.FunctionCall {
+	if e.kind == wire.Query || e.kind == wire.FunctionCall || e.kind == wire.Sync {
 		e.phase = phaseOver
 		return
-	}
-	if e.kind == wire.Sync {
-		c.wrong("error %s %q answers a Sync", f.Code, text)
 	}
 	for len(c.queue) > 0 && c.queue[0].kind != wire.Sync {
 		c.pop()
