@@ -25,7 +25,7 @@ import (
 // world is a pooler over one loop in memory. Nothing in it runs by itself:
 // what a test does is done, with all that follows, when the call returns.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	p      *pool.Pooler
 	loop   *fakeLoop
 	dialer fakeDialer
@@ -49,7 +49,7 @@ var users = fmt.Sprintf(`"alice" "ecila"
 
 // newWorld makes a world whose ini file is main, below [pgbouncer], and
 // databases.
-func newWorld(t *testing.T, main, databases string) *world {
+func newWorld(t testing.TB, main, databases string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -176,7 +176,7 @@ func (d *fakeDialer) Cancel(_ dial.Request, _ string, _ []byte, _ time.Duration,
 }
 
 // next takes out the oldest login that was not answered yet.
-func (d *fakeDialer) next(t *testing.T) func(*dial.Session, error) {
+func (d *fakeDialer) next(t testing.TB) func(*dial.Session, error) {
 	t.Helper()
 	if len(d.done) == 0 {
 		t.Fatal("no server was asked for")
