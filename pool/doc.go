@@ -61,7 +61,7 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
 //	login.go     a client's way in; console.go the console's
-//	client.go    a client: requests
+//	client.go    a client: requests; ends.go the two ends of its socket
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes
@@ -71,4 +71,5 @@
 //	control.go   PAUSE, KILL, RELOAD, shutdown
 //	info.go, stats.go, log.go   what can be seen from outside
 //	state.go, list.go           states; lists
+//	verify.go                   whether all of this holds, for tests
 package pool
