@@ -159,8 +159,10 @@ func (p *Pooler) order(q *Pool) dial.Request {
 	}
 	r.Params = append(r.Params, [2]string{"database", conf.DBName})
 	for _, param := range [][2]string{
-		{"client_encoding", conf.ClientEncoding}, {"datestyle", conf.DateStyle},
-		{"timezone", conf.TimeZone}, {"application_name", conf.ApplicationName},
+		{"client_encoding", conf.ClientEncoding},
+		{"datestyle", conf.DateStyle},
+		{"timezone", conf.TimeZone},
+		{"application_name", conf.ApplicationName},
 	} {
 		if param[1] != "" {
 			r.Params = append(r.Params, param)
