@@ -115,7 +115,7 @@ func (s *Shard) connect() {
 	o := &opening{shard: s, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
 	s.opening.pushBack(o)
 	r := p.order(q)
-	if mode := p.Snapshot().Main.ServerTLSSSLMode; mode.Required() && !slices.ContainsFunc(r.Hosts, dial.IsUnix) {
+	if mode := p.Snapshot().Main.ServerTLSSSLMode; mode.Required() && slices.ContainsFunc(r.Hosts, overTCP) {
 		err := &dial.LoginError{
 			Kind: dial.ConnectFailed, Reason: "TLS startup failed",
 			Detail: "server_tls_sslmode=" + mode.String() + " asks for TLS, which this version does not speak to servers",
@@ -129,6 +129,8 @@ func (s *Shard) connect() {
 		}
 	})
 }
+
+func overTCP(host string) bool { return !dial.IsUnix(host) }
 
 // order says how to log in to a server of q.
 func (p *Pooler) order(q *Pool) dial.Request {

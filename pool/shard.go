@@ -59,6 +59,9 @@ func (s *Shard) acquire(c *Client) bool {
 		return false
 	}
 	s.wait(c)
+	if s.held != holdNone && s.waiting.n > 1 {
+		return false // what holds those before c holds c; whatever lifts it wakes s
+	}
 	s.provide()
 	return c.state == ClientActive && c.server.job != jobSets
 }
@@ -169,6 +172,11 @@ func (s *Shard) take(v *Server) {
 		v.close("pause mode", true)
 		return
 	}
+	if v.obsolete() {
+		v.close("obsolete connection", true)
+		s.provide()
+		return
+	}
 	since, at := p.oldestElsewhere(s.w.index)
 	own := s.waiting.head
 	if since != 0 && (own == nil || since.Add(slack) < own.waitSince) && s.migrate(v, at) {
@@ -263,12 +271,11 @@ func (s *Shard) provide() {
 		}
 		return
 	}
-	for s.waiting.n > 0 && s.waiting.head.login == nil {
-		v := s.takeIdle()
-		if v == nil {
+	for s.waiting.n > 0 {
+		v, c := s.takeIdle(), s.waiting.head
+		if v == nil || c.login != nil {
 			break
 		}
-		c := s.waiting.head
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -352,7 +359,8 @@ func (s *Shard) reserve(a ask) hold {
 		}
 		from := l.shard.Load()
 		if from.w != s.w {
-			from.w.loop.Post(func() { from.evict(h) })
+			limit := h
+			from.w.loop.Post(func() { from.evict(limit) })
 			return h
 		}
 		if !from.evict(h) {
