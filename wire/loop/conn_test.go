@@ -567,6 +567,70 @@ func TestEarlyThenFailure(t *testing.T) {
 	}
 }
 
+// TestEarlyBeforeEvent resumes a socket between the early bytes' turn and an
+// event for what came later.
+func TestEarlyBeforeEvent(t *testing.T) {
+	l := start(t, Options{})
+	first, second := &peer{l: l, news: make(chan struct{}, 1)}, &peer{l: l, news: make(chan struct{}, 1)}
+	var fars [2]int
+	on(t, l, func() {
+		s, far := socketPair(t)
+		fars[0] = far
+		first.conn, _ = l.Attach(s, first)
+		first.onData = func([]byte) { second.conn.Resume() }
+
+		s, far = socketPair(t)
+		fars[1] = far
+		s.Early = []byte("early ")
+		second.conn, _ = l.Attach(s, second)
+		second.conn.Pause()
+
+		for _, far := range fars {
+			if _, err := unix.Write(far, []byte("late")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	second.until(t, "all bytes", func() bool { return second.got.Len() == len("early late") })
+	if second.got.String() != "early late" {
+		t.Errorf("got %q", second.got.String())
+	}
+	for _, far := range fars {
+		unix.Close(far)
+	}
+}
+
+// TestEventOfDuplicate closes a socket while a duplicate of its descriptor is
+// about, as between fork and exec of a child: the kernel goes on to tell of it.
+// Whoever got its slot must not hear of that.
+func TestEventOfDuplicate(t *testing.T) {
+	l := start(t, Options{})
+	s, far := socketPair(t)
+	dup, err := unix.Dup(s.FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := attach(t, l, s)
+	on(t, l, old.conn.Abort)
+	next, nextFar := socketPair(t)
+	h := attach(t, l, next)
+	on(t, l, func() {
+		if h.conn.(*conn).slot != old.conn.(*conn).slot {
+			t.Error("the slot was not used again")
+		}
+		h.conn.Pause() // so that a hang-up would close it
+	})
+	unix.Close(far)
+	turns(t, l, 5)
+	on(t, l, func() {
+		if h.closed != nil || old.closed != nil {
+			t.Error("an event reached the wrong socket")
+		}
+	})
+	unix.Close(dup)
+	unix.Close(nextFar)
+}
+
 // TestLateEvent makes two sockets ready in one batch of events. The handler of
 // the first one closes the second, and a new socket gets its descriptor: the
 // event that is still to come must not reach it.
