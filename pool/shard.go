@@ -186,7 +186,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil {
+	if c := s.waiting.head; c != nil && c.login == nil {
 		if s.pair(c, v) {
 			c.proceed()
 		}
