@@ -175,7 +175,7 @@ func (p *Postgres) reload() {
 func (p *Postgres) calmDown() {
 	p.state = serverUp
 	p.maxConn = 100
-	for _, b := range p.backends {
+	for _, b := range slices.Clone(p.backends) {
 		if b.running != nil && b.running.endless {
 			b.finish(nil)
 		}
