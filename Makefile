@@ -1,9 +1,9 @@
 # pgweir's workshop. `make` alone lists the targets.
 
 GO       ?= go
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION  ?=
 FUZZTIME ?= 30s
-SEEDS    ?= 200
+SEEDS    ?= 1000
 SEED     ?=
 MATRIX   ?= 15 17 18
 
@@ -20,8 +20,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 .PHONY: build
-build: ## build bin/pgweir
-	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pgweir ./cmd/pgweir
+build: ## build bin/pgweir (VERSION=x.y.z for a release)
+	$(GO) build -trimpath $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
 
 .PHONY: run
 run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, ten seconds of load, then psql
@@ -54,7 +54,7 @@ bench: build ## measure against PgBouncer and HAProxy; writes integration/bench/
 
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
-	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run 'TestSeed$$' -v -args -seed=$(SEED),-args -seeds=$(SEEDS))
+	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME
