@@ -226,8 +226,8 @@ func (p *Pooler) Kill(name string) error {
 		victims = append(victims, d)
 	} else {
 		p.mu.Lock()
-		for _, d := range p.databases {
-			if len(d.pools) > 0 {
+		for _, name := range sortedKeys(p.databases) {
+			if d := p.databases[name]; len(d.pools) > 0 {
 				victims = append(victims, d)
 			}
 		}
@@ -384,7 +384,8 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	p.mu.Lock()
 	p.snapshot.Store(snap)
 	var removed []*Database
-	for name, d := range p.databases {
+	for _, name := range sortedKeys(p.databases) {
+		d := p.databases[name]
 		conf := snap.Database(name)
 		if conf != nil {
 			d.auto = false

@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
@@ -159,7 +161,8 @@ func (p *Pooler) tick(now wire.Time) {
 	var forced []*Database
 	var gone []*Pool
 	p.mu.Lock()
-	for _, d := range p.databases {
+	for _, name := range sortedKeys(p.databases) { // in one order, or no run could be repeated
+		d := p.databases[name]
 		conf := d.conf.Load()
 		if conf.User != "" && len(d.pools) == 0 && p.Snapshot().ForPool(conf, conf.User).MinPoolSize > 0 {
 			forced = append(forced, d)
@@ -215,5 +218,6 @@ func (p *Pooler) idlePoolsLocked(now wire.Time, limit time.Duration) (gone []*Po
 			p.forgetLocked(q)
 		}
 	}
+	slices.SortFunc(gone, func(a, b *Pool) int { return strings.Compare(a.name(), b.name()) })
 	return gone
 }
