@@ -62,3 +62,17 @@ func simulate(t *testing.T, seed uint64, trace func(string)) (steps int) {
 	}
 	return steps
 }
+
+// TestRepeats holds the simulator to its word: a seed is always the same run.
+func TestRepeats(t *testing.T) {
+	for seed := uint64(1); seed <= 20; seed++ {
+		var first, second []string
+		simulate(t, seed, func(line string) { first = append(first, line) })
+		simulate(t, seed, func(line string) { second = append(second, line) })
+		for i := range first {
+			if i >= len(second) || first[i] != second[i] {
+				t.Fatalf("seed %d runs in two ways: %s", seed, first[i])
+			}
+		}
+	}
+}

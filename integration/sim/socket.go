@@ -90,7 +90,7 @@ func (k *socket) chunk(n int) int {
 	case 1:
 		m = min(n, 1+w.rng.IntN(8))
 	}
-	if k.pace.chunk > 0 && n < 4<<10 {
+	if k.pace.chunk > 0 && n < 4<<10 && !w.calm {
 		m = min(m, k.pace.chunk)
 	}
 	return m
