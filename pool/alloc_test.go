@@ -108,3 +108,24 @@ func BenchmarkRelay(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLogin is a login that is trusted, of an application that logs in
+// all the time, and its end.
+func BenchmarkLogin(b *testing.B) {
+	w := newWorld(b, "auth_type = trust\npool_mode = transaction\nlog_connections = 0\nlog_disconnections = 0", "")
+	first := w.connect().startup("user", "alice", "database", "app")
+	w.serve()
+	first.leave()
+	packet := startup(3<<16, "user", "alice", "database", "app", "application_name", "shop", "client_encoding", "UTF8")
+	b.ReportAllocs()
+	for b.Loop() {
+		w.loop.conns = w.loop.conns[:0]
+		w.p.Worker(0).Accept(tcp)
+		c := w.loop.conns[0]
+		c.handler.Data(packet)
+		c.handler.Data([]byte{wire.Terminate, 0, 0, 0, 4})
+		if !c.closed {
+			b.Fatal("a client that said good-bye is still there")
+		}
+	}
+}

@@ -82,7 +82,7 @@ func (c *Client) move(to ClientState) {
 // Accept takes in a new client.
 func (w *Worker) Accept(socket wire.Socket) {
 	c := &Client{
-		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), ends: endsOf(socket), login: &login{},
+		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), ends: endsOf(socket), login: w.newLogin(),
 	}
 	conn, err := w.loop.Attach(socket, c)
 	if err != nil {
@@ -388,7 +388,7 @@ func (c *Client) end(reason string) {
 	if c.cancel != nil {
 		c.cancel.giveUp()
 	}
-	c.login = nil
+	c.endLogin()
 	if waited {
 		if login != nil {
 			c.shard.logins--

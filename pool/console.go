@@ -63,14 +63,14 @@ func (c *Client) openConsole() {
 			who.Params = append(who.Params, [2]string{p.tracked.names[i], v.text})
 		}
 	}
-	if l.want != nil {
+	if len(l.want) > 0 {
 		c.vars = makeVars(l.want)
 	}
 	c.admin = &manned{user: l.user, session: p.console.Open(who), done: make(chan struct{})}
 	c.w.scratch = c.admin.session.Welcome(c.w.scratch[:0])
 	c.conn.Write(c.w.scratch)
 	p.clients.Add(-1)
-	c.login = nil
+	c.endLogin()
 	c.move(ClientConsole)
 }
 

@@ -27,13 +27,49 @@ type login struct {
 	phase    phase
 	user     string
 	database string
-	want     []value // the tracked parameters it asked for; nil if none
+	want     []value // the tracked parameters it asked for; empty if none
 	negoti   bool    // it must hear that only protocol 3.0 is spoken
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
+}
+
+// maxFreeLogins bounds what is kept for logins to come.
+const maxFreeLogins = 64
+
+func (w *Worker) newLogin() *login {
+	n := len(w.freeLogins)
+	if n == 0 {
+		return &login{}
+	}
+	l := w.freeLogins[n-1]
+	w.freeLogins = w.freeLogins[:n-1]
+	return l
+}
+
+// endLogin ends the login of c, for better or worse, if it had not ended yet.
+func (c *Client) endLogin() {
+	l := c.login
+	if l == nil {
+		return
+	}
+	c.login = nil
+	if len(c.w.freeLogins) < maxFreeLogins {
+		clear(l.want)
+		*l = login{want: l.want[:0]}
+		c.w.freeLogins = append(c.w.freeLogins, l)
+	}
+}
+
+// want notes that the client asks for a value of the i-th tracked parameter.
+func (c *Client) want(i int, text string) {
+	l, n := c.login, len(c.w.p.tracked.names)
+	if len(l.want) == 0 {
+		l.want = slices.Grow(l.want, n)[:n]
+	}
+	l.want[i] = value{text, true}
 }
 
 // loginData takes in what comes before the welcome.
@@ -85,7 +121,7 @@ func (c *Client) firstPacket(b []byte) int {
 		c.disconnect(true, "old V2 protocol not supported")
 		return 0
 	case wire.FirstCancel:
-		c.login = nil
+		c.endLogin()
 		c.cancelRequest(f.Key)
 	case wire.FirstStartup:
 		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.unix {
@@ -120,7 +156,7 @@ func (c *Client) startup(f wire.First) {
 	l.negoti = f.Minor > 0
 	var refused string
 	err := f.Params(func(name, value []byte) bool {
-		refused = c.startupParam(main, string(name), string(value))
+		refused = c.startupParam(main, name, string(value))
 		return refused == ""
 	})
 	if err != nil {
@@ -149,26 +185,33 @@ func (c *Client) startup(f wire.First) {
 
 // startupParam takes one parameter of the StartupMessage. It returns what to
 // refuse the client with, empty if nothing is wrong.
-func (c *Client) startupParam(main *configs.Main, name, value string) string {
+func (c *Client) startupParam(main *configs.Main, key []byte, value string) string {
 	l := c.login
-	switch {
-	case name == "user":
+	switch string(key) {
+	case "user":
 		l.user = value
 		return ""
-	case name == "database":
+	case "database":
 		l.database = value
 		return ""
-	case name == "replication":
+	case "replication":
 		if replication(value) {
 			return "replication connections are not supported"
 		}
 		return ""
+	case "options":
+		return c.startupOptions(main, value)
+	}
+	if i, ok := c.w.p.tracked.index[string(key)]; ok { // no copy of a name that is as it should be
+		c.want(i, value)
+		return ""
+	}
+	name := string(key)
+	switch {
 	case strings.HasPrefix(name, "_pq_."):
 		l.negoti = true
 		l.unknown = append(l.unknown, name)
 		return ""
-	case name == "options":
-		return c.startupOptions(main, value)
 	case c.wantParam(name, value), slices.Contains(main.IgnoreStartupParameters, name):
 		return ""
 	}
@@ -178,17 +221,12 @@ func (c *Client) startupParam(main *configs.Main, name, value string) string {
 
 // wantParam notes the value of a tracked parameter. It reports whether the
 // parameter is tracked.
-func (c *Client) wantParam(name, value_ string) bool {
-	t := c.w.p.tracked
-	i, ok := t.lookup(name)
-	if !ok {
-		return false
+func (c *Client) wantParam(name, value string) bool {
+	i, ok := c.w.p.tracked.lookup(name)
+	if ok {
+		c.want(i, value)
 	}
-	if c.login.want == nil {
-		c.login.want = make([]value, len(t.names))
-	}
-	c.login.want[i] = value{value_, true}
-	return true
+	return ok
 }
 
 // startupOptions takes the parameters out of options, which is a command line:
@@ -258,7 +296,7 @@ func (c *Client) addHost() {
 	t := c.w.p.tracked
 	i, _ := t.lookup("application_name")
 	app := "app"
-	if w := c.login.want; w != nil && w[i].known && w[i].text != "" {
+	if w := c.login.want; len(w) > 0 && w[i].known && w[i].text != "" {
 		app = w[i].text
 	}
 	c.wantParam("application_name", app+" - "+c.from())
@@ -569,7 +607,7 @@ func (s *Shard) greet(wel *welcome, want []value) (g *greeting, refused string) 
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
 	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
 	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
-	s.greeting = &greeting{wel, settings, snap, want, makeVars(values), b}
+	s.greeting = &greeting{wel, settings, snap, slices.Clone(want), makeVars(values), b}
 	return s.greeting, ""
 }
 
@@ -590,7 +628,7 @@ func (c *Client) welcome(wel *welcome) {
 	}
 	b = wire.AppendReadyForQuery(b, wire.TxIdle)
 	w.scratch = b
-	c.login = nil
+	c.endLogin()
 	c.shard.stats.ClientLogins++
 	c.conn.Write(b)
 	waited := c.state == ClientWaiting

@@ -10,14 +10,14 @@ import (
 // start.
 type tracked struct {
 	names []string       // as Postgres spells them
-	index map[string]int // lower case -> place in names
+	index map[string]int // by name, as Postgres spells it and in lower case
 }
 
 // newTracked makes the list from names, each in the spelling of Postgres.
 func newTracked(names []string) *tracked {
 	t := &tracked{names: names, index: make(map[string]int, len(names))}
 	for i, name := range names {
-		t.index[strings.ToLower(name)] = i
+		t.index[name], t.index[strings.ToLower(name)] = i, i
 	}
 	return t
 }

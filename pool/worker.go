@@ -29,6 +29,8 @@ type Worker struct {
 	joined  []byte   // a partial message and what came behind it
 	buffers [][]byte // free buffers of bufferSize
 
+	freeLogins []*login
+
 	// released are servers on their way to whoever needs them next, and
 	// serving is set while somebody works that queue off: a release inside a
 	// release must not recurse.
