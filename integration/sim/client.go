@@ -218,7 +218,7 @@ func (c *client) closed(reset bool) {
 	case len(c.in) > 0:
 		// A server that broke off in the middle of a message: there is nothing
 		// that the pooler could add.
-		if w.books.crashes == 0 && !reset && w.books.kills == 0 && !c.mayTimeOut() {
+		if w.books.crashes == 0 && !reset && w.books.kills == 0 && w.set.removals == 0 && !c.mayTimeOut() {
 			w.failf("%v: closed in the middle of a message", c.k)
 		}
 	case reset && w.now.Sub(c.arrived) > wire.Linger:

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var mutationsFlag = flag.Int("mutations", 0, "TestMutations: how many seeds may pass before a broken pooler is noticed; 0: don't test")
+
+// mutation is a rule of the pooler, broken: find, which must be there once, is
+// replaced.
+type mutation struct {
+	name, file    string
+	find, replace string
+}
+
+var mutations = []mutation{
+	{
+		"a server is released within a transaction", "pool/reply.go",
+		"v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled", "v.ledger.clear() && c.remain == 0 && !c.throttled",
+	},
+	{
+		"a server is released with replies owed", "pool/reply.go",
+		"c != nil && v.ledger.clear() && v.status", "c != nil && v.status",
+	},
+	{
+		"a server is released before the Sync", "pool/ledger.go",
+		"	l.unsynced = true\n", "",
+	},
+	{
+		"a cancel request goes to whoever has the server by now", "pool/cancel.go",
+		"return !r.dropped.Load() && ", "return true || ",
+	},
+	{
+		"a cancel request may reach the next client's query", "pool/server.go",
+		"case v.cancels > 0:\n		if", "case v.cancels < 0:\n		if",
+	},
+	{
+		"a freed slot wakes nobody", "pool/slots.go",
+		"	p.wakeChoresLocked()\n	p.mu.Unlock()\n	p.wakeStarved()\n", "	p.wakeChoresLocked()\n	p.mu.Unlock()\n",
+	},
+	{
+		"a loop that has no server to lend does not say so", "pool/shard.go",
+		"		to.asked = false\n		to.provide()\n", "		to.provide()\n",
+	},
+	{
+		"an idle server is not offered to other loops", "pool/shard.go",
+		"since != 0 && v.state == ServerIdle {", "since < 0 {",
+	},
+	{
+		"pool_size is off by one", "pool/slots.go",
+		"set.PoolSize > 0 && q.open >= set.PoolSize {", "set.PoolSize > 0 && q.open > set.PoolSize {",
+	},
+	{
+		"max_db_connections is off by one", "pool/slots.go",
+		"q.db.open >= set.MaxDBConnections", "q.db.open > set.MaxDBConnections",
+	},
+	{
+		"max_user_connections is off by one", "pool/slots.go",
+		"q.user.open >= set.MaxUserConnections", "q.user.open > set.MaxUserConnections",
+	},
+	{
+		"a BindComplete is not taken off the ledger", "pool/ledger.go",
+		"return swallow, l.popIf(owedBind)", "return swallow, true",
+	},
+	{
+		"an error does not skip to the Sync", "pool/ledger.go",
+		"	for l.n > 0 && l.first()&owedKind != owedSync {\n		l.pop()\n	}\n", "	l.pop()\n",
+	},
+	{
+		"the Syncs that a COPY ignores are still owed", "pool/ledger.go",
+		"return swallow, !in || l.endCopy(kind)", "return swallow, true",
+	},
+	{
+		"a failed COPY leaves no doubt", "pool/ledger.go",
+		"			l.pop()\n			l.doubt = true\n", "			l.pop()\n",
+	},
+	{
+		"a server keeps the parameters of the last client", "pool/server.go",
+		"	if c.vars == v.vars {\n		return false\n", "	if v.status == wire.TxIdle {\n		return false\n",
+	},
+	{
+		"a session is not reset", "pool/server.go",
+		"main.ServerResetQuery != \"\" && (s.pool.session()", "main.ServerResetQuery == \"-\" && (s.pool.session()",
+	},
+	{
+		"waiters are served newest first", "pool/client.go",
+		"		l.pushBack(c)\n", "		l.pushFront(c)\n",
+	},
+	{
+		"an error is told in the middle of a message", "pool/server.go",
+		"c.disconnect(!v.torn(), reason)", "c.disconnect(true, reason)",
+	},
+	{
+		"a client that took its replies is not read again", "pool/client.go",
+		"	if c.full {\n		c.full = false\n", "	if c.full {\n",
+	},
+	{
+		"a buffer is given back while it is used", "pool/client.go",
+		"		c.take(b)\n		c.w.drop(b)\n	}\n	c.readOn()\n", "		c.w.drop(b)\n		c.take(b)\n	}\n	c.readOn()\n",
+	},
+	{
+		"a slot is lost with a server that crashes", "pool/server.go",
+		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
+	},
+	{
+		"half a request is sent to a server and forgotten", "pool/client.go",
+		"case midway || v.conn.Queued() > 0:", "case v.conn.Queued() > 0:",
+	},
+}
+
+// TestMutations breaks the pooler in a copy of the module, one rule at a time,
+// and expects the simulator to notice.
+func TestMutations(t *testing.T) {
+	if *mutationsFlag == 0 {
+		t.Skip("no -mutations")
+	}
+	dir := t.TempDir()
+	for _, part := range []string{"go.mod", "go.sum", "wire", "auth", "configs", "pool", "integration/sim"} {
+		copyTree(t, filepath.Join("../..", part), filepath.Join(dir, part))
+	}
+	for _, m := range mutations {
+		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
+			path := filepath.Join(dir, m.file)
+			good, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(good), m.find); n != 1 {
+				t.Fatalf("%s has %d places to break, and should have one: %q", m.file, n, m.find)
+			}
+			if err := os.WriteFile(path, []byte(strings.Replace(string(good), m.find, m.replace, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			defer os.WriteFile(path, good, 0o600)
+			cmd := exec.Command("go", "test", "-vet=off", "-count=1", "./integration/sim", "-run", "TestSeeds",
+				"-args", fmt.Sprintf("-seeds=%d", *mutationsFlag))
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			found := regexp.MustCompile(`seed (\d+) failed (.*)`).FindSubmatch(out)
+			switch {
+			case err == nil:
+				t.Errorf("not noticed in %d seeds", *mutationsFlag)
+			case found == nil:
+				t.Errorf("no run at all: %s", out)
+			default:
+				t.Logf("noticed by seed %s: %s", found[1], found[2])
+			}
+		})
+	}
+}
+
+// copyTree copies a file or folder.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(target, content, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
