@@ -1,5 +1,7 @@
 package pool
 
+import "github.com/pgweir/pgweir/wire"
+
 // Level is the weight of a log line, as PgBouncer names them.
 type Level uint8
 
@@ -12,6 +14,18 @@ const (
 	Debug
 	Noise
 )
+
+// Name is how log lines name the client or server that h is, empty for any
+// other Handler. It runs on the loop that owns h.
+func Name(h wire.Handler) string {
+	switch h := h.(type) {
+	case *Client:
+		return h.prefix()
+	case *Server:
+		return h.prefix()
+	}
+	return ""
+}
 
 // Logger takes log lines. Its methods may be called from any goroutine and
 // never block: the loops call them.

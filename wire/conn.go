@@ -48,8 +48,8 @@ type Conn interface {
 	Abort()
 
 	// Detach takes the socket off its loop so that another loop may Attach it.
-	// It reports false, and does nothing, while bytes are queued or a failure
-	// waits to be told. After true the Conn is dead.
+	// It reports false, and does nothing, while bytes are queued, a failure
+	// waits to be told, or the kernel knows the peer no more. After true the Conn is dead.
 	Detach() (Socket, bool)
 }
 
@@ -68,7 +68,8 @@ type Handler interface {
 	// turn, is empty now.
 	Drained()
 
-	// Closed tells that the peer closed (err is io.EOF) or the socket failed.
+	// Closed tells that the peer closed (err is io.EOF), the socket failed, or
+	// the Handler panicked.
 	// It comes once, the Conn is dead already, and nothing comes after it.
 	Closed(err error)
 }

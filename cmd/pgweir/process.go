@@ -20,6 +20,11 @@ import (
 	"github.com/pgweir/pgweir/wire/loop"
 )
 
+// gcPercent is GOGC unless the environment sets it. Relaying allocates nothing
+// and logging in a few hundred bytes, so collections are rare anyway; but in the
+// heap that 100 leaves to garbage thousands of idle clients would have room.
+const gcPercent = 25
+
 // process is a running pgweir. It is the pooler as the console sees it: Reload
 // and Set take care of what the pooler itself doesn't know of.
 type process struct {
@@ -44,6 +49,9 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		ended:   make(chan struct{}),
 		periods: make(chan struct{}, 1),
 	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	procs := runtime.GOMAXPROCS(0)
 	n := snap.Main.EventLoops(procs)
 	runtime.GOMAXPROCS(max(procs, n+1)) // see loop.Options.Spin
@@ -53,7 +61,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 			Name:    fmt.Sprintf("loop %d", i),
 			Tick:    pool.TickEvery,
 			OnTick:  func() { p.Worker(i).Tick() },
-			OnPanic: func(_ wire.Handler, v any, stack []byte) { p.bug(v, stack) },
+			OnPanic: func(h wire.Handler, v any, stack []byte) { p.bug(pool.Name(h), v, stack) },
 			OnError: func(err error) { log.Log(pool.Error, "", err.Error()) },
 		})
 		if err != nil {
@@ -132,16 +140,16 @@ const patience = 2 * time.Second
 func (p *process) chore(fn func()) {
 	defer func() {
 		if v := recover(); v != nil {
-			p.bug(v, debug.Stack())
+			p.bug("", v, debug.Stack())
 		}
 	}()
 	fn()
 }
 
-// bug logs a panic that was contained.
-func (p *process) bug(v any, stack []byte) {
+// bug logs a panic that was contained, with the name of whom it concerned.
+func (p *process) bug(who string, v any, stack []byte) {
 	text := strings.TrimPrefix(fmt.Sprint(v), "BUG: ") // as our own panics begin
-	p.log.Printf(pool.Error, "BUG: %s\n%s", text, stack)
+	p.log.Log(pool.Error, who, fmt.Sprintf("BUG: %s\n%s", text, stack))
 }
 
 // Reload reads the configuration anew and applies it whole, or changes nothing
