@@ -242,6 +242,7 @@ func (s *Shard) arrive(v *Server, socket wire.Socket) {
 		return
 	}
 	s.w.offer(v)
+	s.provide() // for whoever began to wait while the answer was awaited
 }
 
 // lend is asked by another loop for an idle server. What there is goes to the
