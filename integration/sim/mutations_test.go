@@ -40,7 +40,7 @@ var mutations = []mutation{
 	},
 	{
 		"a cancel request may reach the next client's query", "pool/server.go",
-		"case v.cancels > 0:\n		if", "case v.cancels < 0:\n		if",
+		"case v.cancels > 0:", "case v.cancels < 0:",
 	},
 	{
 		"a freed slot wakes nobody", "pool/slots.go",
@@ -51,8 +51,8 @@ var mutations = []mutation{
 		"		to.asked = false\n		to.provide()\n", "		to.provide()\n",
 	},
 	{
-		"an idle server is not offered to other loops", "pool/shard.go",
-		"since != 0 && v.state == ServerIdle {", "since < 0 {",
+		"an idle server is not offered to other loops", "pool/pooler.go",
+		"j != i && t != 0 && (since == 0", "j != i && t < 0 && (since == 0",
 	},
 	{
 		"pool_size is off by one", "pool/slots.go",
@@ -76,7 +76,7 @@ var mutations = []mutation{
 	},
 	{
 		"the Syncs that a COPY ignores are still owed", "pool/ledger.go",
-		"return swallow, !in || l.endCopy(kind)", "return swallow, true",
+		"return swallow, !in || l.endCopy(kind)", "return swallow, !in || kind != 0",
 	},
 	{
 		"a failed COPY leaves no doubt", "pool/ledger.go",
