@@ -190,6 +190,9 @@ func (s *Shard) take(v *Server) {
 		if s.pair(c, v) {
 			c.proceed()
 		}
+		if since != 0 {
+			s.test() // v may have been checked for a waiter elsewhere
+		}
 		return
 	}
 	s.keep(v)

@@ -266,7 +266,7 @@ func (s *Shard) checkServed() {
 	}
 	must(h != holdNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
 	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
-	if h.evicts() {
+	if h.evicts() && h == s.held { // else another limit holds it too
 		among := q.db.pools
 		if h == holdUser {
 			among = q.user.pools
