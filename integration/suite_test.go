@@ -179,7 +179,11 @@ func connect(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExec
 }
 
 func dial(ctx context.Context, p *pooler.Pooler, database string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
-	c, err := pgx.ParseConfig(p.DSN(user, "", database))
+	return dialURL(ctx, p.DSN(user, "", database), mode)
+}
+
+func dialURL(ctx context.Context, url string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
