@@ -200,7 +200,7 @@ type Pool struct {
 	failure   atomic.Pointer[failure]
 	connected atomic.Int32 // servers logged in
 	clients   atomic.Int32 // of all loops
-	host      atomic.Uint32
+	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
 
 	// lanes are where the loops see each other's idle servers and waiters,

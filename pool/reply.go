@@ -92,6 +92,8 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 		return size <= maxWhole
 	case wire.ErrorResponse:
 		return size <= maxWhole && (v.client == nil || v.job == jobSets)
+	case wire.DataRow:
+		return size <= maxWhole && v.job == jobRole
 	}
 	return false
 }
@@ -131,6 +133,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 			return true, ok && (c != nil || v.job != jobNone)
 		}
 		return swallow, ok
+	}
+	if typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole {
+		v.readRole(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
 	return swallow || c == nil, ok && (c != nil || v.job != jobNone)
