@@ -88,6 +88,11 @@ func ownPostgres(t *testing.T) *postgres.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of Postgres ends:\n%s", lastLines(db.Log(), 20))
+		}
+	})
 	return db
 }
 
