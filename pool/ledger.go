@@ -129,7 +129,16 @@ func (l *ledger) first() owed {
 	return l.ring[l.head]
 }
 
+// pop takes the oldest entry off, and with it the ends of COPYs that came too
+// late: the server ignores them.
 func (l *ledger) pop() {
+	l.drop()
+	for l.n > 0 && l.first() == owedCopyEnd {
+		l.drop()
+	}
+}
+
+func (l *ledger) drop() {
 	l.head = (l.head + 1) & (len(l.ring) - 1)
 	if l.n--; l.n == 0 && len(l.ring) > len(l.small) {
 		l.ring, l.head = l.small[:], 0 // give a burst's memory back
@@ -169,12 +178,12 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		if head&owedProbe != 0 {
 			l.doubt = false
 		}
-		in := l.copying == copyIn
+		ok = l.copying != copyIn || l.endCopy()
 		l.copying = copyNone
 		if kind == owedExecute {
 			l.popIf(owedExecute)
 		}
-		return swallow, !in || l.endCopy(kind)
+		return swallow, ok
 	case wire.ParseComplete:
 		return swallow, l.popIf(owedParse)
 	case wire.BindComplete:
@@ -207,69 +216,48 @@ func (l *ledger) popIf(kind owed) bool {
 	return true
 }
 
-// endCopy drops what the server ignored while it took in a COPY that
-// succeeded: every Sync before the CopyDone, and that. kind is what the COPY
-// belonged to; a Query stays at the head.
-func (l *ledger) endCopy(kind owed) bool {
-	at := 0
-	if kind == owedQuery {
-		at = 1
+// endCopy drops what the server ignored while it took in the COPY of the oldest
+// entry, which succeeded: every Sync before the CopyDone, and that.
+func (l *ledger) endCopy() bool {
+	l.dropSyncs()
+	if l.n < 2 || l.get(1) != owedCopyEnd {
+		return false // no CopyDone was sent, and yet the COPY succeeded
 	}
-	for l.n > at {
-		e := l.get(at) & owedKind
-		l.removeAt(at)
-		if e == owedCopyEnd {
-			return true
-		}
-		if e != owedSync {
-			return false // the server would have failed on it
-		}
-	}
-	return false // no CopyDone was sent, and yet the COPY succeeded
+	l.dropSecond()
+	return true
 }
 
-// removeAt takes out entry i, which is 0 or 1.
-func (l *ledger) removeAt(i int) {
-	if i == 1 {
-		l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
+// dropSyncs drops the Syncs that follow the oldest entry directly. It reports
+// whether there were any.
+func (l *ledger) dropSyncs() (found bool) {
+	for l.n > 1 && l.get(1)&owedKind == owedSync {
+		l.dropSecond()
+		found = true
 	}
-	l.pop()
+	return found
+}
+
+// dropSecond takes out the entry behind the oldest one.
+func (l *ledger) dropSecond() {
+	l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
+	l.drop()
 }
 
 // failed takes an ErrorResponse to the entry of the given kind into account.
 func (l *ledger) failed(kind owed) {
 	in := l.copying == copyIn
 	l.copying = copyNone
-	if kind == 0 || kind == owedQuery || kind == owedFunction || kind == owedSync {
-		if in && l.syncBeforeCopyEnd() {
-			l.doubt = true
-		}
-		return // a ReadyForQuery ends it
+	if in && l.dropSyncs() {
+		l.doubt = true // the COPY may have swallowed them
 	}
-	if in {
-		l.pop() // the Execute
-		for l.n > 0 && l.first()&owedKind == owedSync {
-			l.pop()
-			l.doubt = true
-		}
-		if l.n > 0 && l.first() == owedCopyEnd {
-			l.pop()
-		}
+	switch kind {
+	case 0, owedQuery, owedFunction, owedSync:
+		return // a ReadyForQuery ends it
 	}
 	for l.n > 0 && l.first()&owedKind != owedSync {
 		l.pop()
 	}
 	l.skipping = l.n == 0
-}
-
-// syncBeforeCopyEnd reports whether a Sync follows the Query at the head
-// directly, where a COPY may have swallowed it; such Syncs are dropped.
-func (l *ledger) syncBeforeCopyEnd() (found bool) {
-	for l.n > 1 && l.get(1)&owedKind == owedSync {
-		l.removeAt(1)
-		found = true
-	}
-	return found
 }
 
 // ready takes a ReadyForQuery into account.
@@ -282,9 +270,6 @@ func (l *ledger) ready() (swallow, ok bool) {
 		}
 		l.unsynced = false
 		l.pop()
-		for l.n > 0 && l.first() == owedCopyEnd {
-			l.pop() // came too late for its COPY; the server ignores it
-		}
 		return head&owedSwallow != 0, l.copying == copyNone
 	case 0:
 		// Only a Sync that the failed COPY had not ignored answers here, and
