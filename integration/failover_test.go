@@ -71,39 +71,74 @@ func TestTargetSessionAttrs(t *testing.T) {
 	}
 }
 
-// TestFailover has a crowd write while its primary goes away and the standby
-// becomes the primary. The clients whose servers died are told, the others
-// wait, and all go on with the new one. Then the old one comes back as what it
-// was, and is made read-only: it is left again.
+// TestFailover has a crowd at work while its primary goes away and the standby
+// becomes the primary. The clients whose servers died are told; all others wait
+// and go on with the new one. Then that one is made read-only without a word,
+// and back: for read-write it is left meanwhile.
 func TestFailover(t *testing.T) {
 	t.Parallel()
+	const database, clients, servers = "app", 20, 5
 	for _, attrs := range []string{"primary", "read-write"} {
 		t.Run(attrs, func(t *testing.T) {
 			t.Parallel()
 			primary, standby := pair(t)
-			const database = "app"
 			p := startPooler(t, pooler.Config{
-				Settings:  map[string]string{"pool_mode": "transaction", "max_client_conn": "1000", "default_pool_size": "5"},
+				Settings:  map[string]string{"pool_mode": "transaction", "default_pool_size": fmt.Sprint(servers)},
 				Databases: []string{either(primary, standby, database, "target_session_attrs="+attrs)},
 				Userlist:  map[string]string{user: ""},
 			})
-			c := startCrowd(t, p, database, pgx.QueryExecModeExec, 20, lost)
+			allWait := func() error {
+				rows, err := p.Console(testContext(t), "SHOW POOLS")
+				if err != nil {
+					return err
+				}
+				for _, row := range rows {
+					if row["database"] == database && row.Int("cl_waiting") == clients && row.Int("sv_active")+row.Int("sv_idle")+row.Int("sv_tested") == 0 {
+						return nil
+					}
+				}
+				return fmt.Errorf("not everybody waits: %v", rows)
+			}
+			c := startCrowd(t, p, database, pgx.QueryExecModeExec, clients, lost)
 			c.progress(t, "before", 100)
 			if err := primary.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			waiting := connected(t, p, database, 20)
-			eventually(t, "clients that wait", func() error { return waiting(10) })
+			eventually(t, "the primary is gone", allWait)
 			if err := standby.Promote(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
-			c.progress(t, "after", 1000)
+			c.progress(t, "after the failover", 1000)
+			if n := c.refused.Load(); n > servers {
+				t.Errorf("%d clients were told of an error, and only %d can have had a server", n, servers)
+			}
+			if attrs == "read-write" {
+				refused := c.refused.Load()
+				readOnly(t, standby, "on")
+				eventually(t, "the server is read-only", allWait)
+				readOnly(t, standby, "off")
+				c.progress(t, "after it may write again", 1000)
+				if n := c.refused.Load() - refused; n > 0 {
+					t.Errorf("%d clients were told of an error while the server was read-only", n)
+				}
+			}
 			if err := c.stop(); err != nil {
 				t.Error(err)
 			}
-			if got := standbys(t, p, database, 5); got != 0 {
+			if got := standbys(t, p, database, servers); got != 0 {
 				t.Errorf("%d servers are on a standby", got)
 			}
 		})
+	}
+}
+
+// readOnly makes transactions read-only by default, or not, for sessions that
+// are there already too.
+func readOnly(t *testing.T, db *postgres.Cluster, value string) {
+	t.Helper()
+	for _, sql := range []string{"alter system set default_transaction_read_only = " + value, "select pg_reload_conf()"} {
+		if err := db.Exec(testContext(t), sql); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
