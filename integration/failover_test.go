@@ -93,7 +93,7 @@ func TestFailover(t *testing.T) {
 					return err
 				}
 				for _, row := range rows {
-					if row["database"] == database && row.Int("cl_waiting") == clients && row.Int("sv_active")+row.Int("sv_idle")+row.Int("sv_tested") == 0 {
+					if row["database"] == database && row["cl_waiting"] == fmt.Sprint(clients) && row["sv_active"]+row["sv_idle"]+row["sv_tested"] == "000" {
 						return nil
 					}
 				}
