@@ -79,8 +79,11 @@ func (v *Server) Data(b []byte) {
 			}
 		}
 	}
-	v.answerLocal()
 	v.forward(b[start:i])
+	if v.ledger.local() {
+		v.answerLocal()
+		v.forward(nil)
+	}
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
