@@ -328,3 +328,24 @@ func TestBrokenStatementMessages(t *testing.T) {
 		a.wantError("broken " + map[byte]string{'P': "Parse", 'B': "Bind", 'D': "Describe", 'C': "Close"}[b[0]] + " packet")
 	}
 }
+
+// Using a statement that the server has costs no allocation.
+func TestBindAllocatesNothing(t *testing.T) {
+	s, a := newStage(t, "")
+	a.send(join(parse("mine", "select 1"), sync))
+	s.answers(reply('1'), idle)
+	input, output := join(bind("mine"), execute, sync), join(reply('2'), done, idle)
+	a.out, s.server.out = make([]byte, 0, 4<<10), make([]byte, 0, 4<<10)
+	transaction := func() {
+		a.out, s.server.out = a.out[:0], s.server.out[:0]
+		a.handler.Data(input)
+		s.server.handler.Data(output)
+		if len(a.out) != len(output) {
+			t.Fatalf("the client got %q", a.out)
+		}
+	}
+	transaction()
+	if n := testing.AllocsPerRun(1000, transaction); n != 0 {
+		t.Errorf("%v allocations for each transaction", n)
+	}
+}
