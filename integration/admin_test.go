@@ -38,7 +38,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	// A broken file changes nothing.
 	broken := manyOverFew(db, database, map[string]string{"pool_mode": "rocket"})
-	if err := p.Reload(testContext(t), broken); err == nil && !isPgBouncer(t, p) {
+	if err := p.Reload(testContext(t), broken); err == nil && !suite.pgbouncer {
 		t.Error("RELOAD of a broken file succeeded")
 	}
 	c = startCrowd(t, p, database, pgx.QueryExecModeExec, faultClients)

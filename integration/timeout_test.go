@@ -56,7 +56,7 @@ func TestTimeouts(t *testing.T) {
 			db := suite.postgres
 			database := ownDatabase(t, db)
 			p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "2"}))
-			if test.newer && isPgBouncer(t, p) {
+			if test.newer && suite.pgbouncer {
 				t.Skip("this PgBouncer does not know it")
 			}
 			base := atRest(t, p, database)

@@ -125,7 +125,10 @@ func (s *Shard) longestUnused() *Server {
 	return v
 }
 
-func (s *Shard) paused() bool { return s.w.p.paused.Load() || s.pool.db.paused.Load() }
+// paused reports whether nobody may be given a server now.
+func (s *Shard) paused() bool {
+	return s.w.p.paused.Load() || s.pool.db.paused.Load() || s.pool.db.removed.Load()
+}
 
 // takeIdle is the next idle server that may be used, still in its list; nil if
 // there is none. Those that may not be used any more are closed on the way.
