@@ -27,7 +27,7 @@ input:
 		if !ok {
 			break
 		}
-		e, known := owedFor(typ)
+		e, known := owes(typ)
 		switch {
 		case typ == wire.Terminate:
 			c.sendBoth(out, b[start:i])
@@ -116,9 +116,9 @@ input:
 	}
 }
 
-// owedFor is what a server owes for a message of type typ, 0 for one that is
+// owes is what a server owes for a message of type typ, 0 for one that is
 // not answered. known is false for what no client may send.
-func owedFor(typ byte) (e owed, known bool) {
+func owes(typ byte) (e owed, known bool) {
 	switch typ {
 	case wire.Query:
 		return owedQuery, true
