@@ -444,9 +444,7 @@ func (v *Server) afterReset() {
 		v.since = s.w.now()
 		v.move(ServerUsed)
 		s.publishIdle()
-		if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 {
-			s.test()
-		}
+		s.help()
 		return
 	}
 	s.w.offer(v)

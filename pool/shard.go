@@ -193,9 +193,7 @@ func (s *Shard) take(v *Server) {
 		if s.pair(c, v) {
 			c.proceed()
 		}
-		if since != 0 {
-			s.test() // v may have been checked for a waiter elsewhere
-		}
+		s.help() // v may have been checked for a waiter elsewhere
 		return
 	}
 	s.keep(v)
@@ -287,6 +285,7 @@ func (s *Shard) provide() {
 			c.proceed()
 		}
 	}
+	s.help()
 	if s.waiting.n == 0 {
 		s.setHeld(holdNone)
 		return
@@ -332,6 +331,17 @@ func (s *Shard) testElsewhere() {
 			from.w.loop.Post(from.test)
 			return
 		}
+	}
+}
+
+// help checks a server that was unused for long if somebody waits elsewhere and
+// no other is being checked.
+func (s *Shard) help() {
+	if s.used.n == 0 || s.tested.n > 0 {
+		return
+	}
+	if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 {
+		s.test()
 	}
 }
 
