@@ -24,6 +24,28 @@ const (
 	owedKind    owed = 0x0f
 	owedSwallow owed = 0x10 // the answer is pgweir's own, and goes to nobody
 	owedProbe   owed = 0x20 // with owedQuery|owedSwallow: see ledger.doubt
+	owedRef     owed = 0x40 // the next of ledger.refs belongs to it
+	owedLocal   owed = 0x80 // the server was not asked: pgweir answers when it is the oldest
+)
+
+// ref is what an entry means for prepared statements: what was taken for
+// granted when the message was sent, and is undone if the server ignores it.
+type ref struct {
+	st   *statement
+	name string // the client's name for it, if the client is concerned
+	what refKind
+}
+
+type refKind uint8
+
+const (
+	refUse      refKind = iota // a Bind: nothing to undo
+	refRegister                // the client has the name, if it had not been there
+	refPrepare                 // the server has the statement
+	refBoth                    // refRegister and refPrepare
+	refForget                  // the client has the name no more
+	refEvict                   // the server has the statement no more
+	refStale                   // the same of one that is parsed anew right after
 )
 
 // ledger is the queue of replies a server owes, oldest first, and what follows
@@ -53,6 +75,13 @@ type ledger struct {
 	// and no Sync has ended what they began: the server may be in a
 	// transaction that no ReadyForQuery tells of.
 	unsynced bool
+
+	// refs are those of the entries with owedRef, in the same order, from
+	// refs[refAt] on. undone are those of the entries that an error has just
+	// dropped, oldest first: whoever told the ledger of the error undoes them.
+	refs   []ref
+	refAt  int
+	undone []ref
 
 	// copying is what the head is in the middle of.
 	copying copyMode
@@ -129,16 +158,47 @@ func (l *ledger) first() owed {
 	return l.ring[l.head]
 }
 
-// pop takes the oldest entry off, and with it the ends of COPYs that came too
-// late: the server ignores them.
+// pushRef is push for an entry with a ref. It must not be called while the
+// server ignores what it is sent.
+func (l *ledger) pushRef(e owed, r ref) {
+	l.refs = append(l.refs, r)
+	l.push(e | owedRef)
+}
+
+// takeRef takes out the oldest ref.
+func (l *ledger) takeRef() ref {
+	r := l.refs[l.refAt]
+	l.refs[l.refAt] = ref{}
+	if l.refAt++; l.refAt == len(l.refs) {
+		l.refs, l.refAt = l.refs[:0], 0
+	}
+	return r
+}
+
+// local reports whether the oldest entry is one that pgweir answers.
+func (l *ledger) local() bool { return l.n > 0 && l.ring[l.head]&owedLocal != 0 }
+
+// pop takes the oldest entry off, which was answered, and with it the ends of
+// COPYs that came too late: the server ignores them.
 func (l *ledger) pop() {
-	l.drop()
+	if l.ring[l.head]&owedRef != 0 {
+		l.takeRef()
+	}
+	l.shift()
 	for l.n > 0 && l.first() == owedCopyEnd {
-		l.drop()
+		l.shift()
 	}
 }
 
+// drop takes the oldest entry off, which the server ignores.
 func (l *ledger) drop() {
+	if l.ring[l.head]&owedRef != 0 {
+		l.undone = append(l.undone, l.takeRef())
+	}
+	l.shift()
+}
+
+func (l *ledger) shift() {
 	l.head = (l.head + 1) & (len(l.ring) - 1)
 	if l.n--; l.n == 0 && len(l.ring) > len(l.small) {
 		l.ring, l.head = l.small[:], 0 // give a burst's memory back
@@ -200,7 +260,8 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		return swallow, true
 	case wire.ErrorResponse:
 		l.failed(kind)
-		return swallow, true
+		// A Parse of pgweir's own fails for the Bind that it was sent for.
+		return swallow && kind == owedQuery, true
 	}
 	return false, false
 }
@@ -240,7 +301,7 @@ func (l *ledger) dropSyncs() (found bool) {
 // dropSecond takes out the entry behind the oldest one.
 func (l *ledger) dropSecond() {
 	l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
-	l.drop()
+	l.shift()
 }
 
 // failed takes an ErrorResponse to the entry of the given kind into account.
@@ -255,7 +316,7 @@ func (l *ledger) failed(kind owed) {
 		return // a ReadyForQuery ends it
 	}
 	for l.n > 0 && l.first()&owedKind != owedSync {
-		l.pop()
+		l.drop()
 	}
 	l.skipping = l.n == 0
 }
