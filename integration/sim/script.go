@@ -13,9 +13,6 @@ import (
 // The functions of this file make what clients send. A batch is begun when
 // everything before it was answered.
 
-// now adds a part that does not wait for what was asked before.
-func (c *client) now(run func()) { c.parts = append(c.parts, part{false, run}) }
-
 // wait adds a part that waits until everything was answered.
 func (c *client) wait(run func()) { c.parts = append(c.parts, part{true, run}) }
 

@@ -33,6 +33,8 @@ type settings struct {
 	// least is the shortest that a timeout has been set to, in a run whose
 	// settings change.
 	least map[string]time.Duration
+	// buffer is the largest client_buffer so far.
+	buffer int
 	// removals counts the databases that a reload has removed.
 	removals int
 }
@@ -186,7 +188,7 @@ var timeouts = []string{
 	"client_idle_timeout", "client_login_timeout",
 }
 
-// note remembers the shortest timeouts.
+// note remembers the shortest timeouts and the largest buffer.
 func (s *settings) note() {
 	see := func(from map[string]string) {
 		for _, key := range timeouts {
@@ -196,6 +198,9 @@ func (s *settings) note() {
 				s.least[key] = d
 			}
 		}
+	}
+	if n, err := strconv.Atoi(s.main["client_buffer"]); err == nil {
+		s.buffer = max(s.buffer, n)
 	}
 	see(s.main)
 	for _, d := range s.databases {

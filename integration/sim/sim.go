@@ -139,9 +139,19 @@ func (w *World) whoIsLeft() string {
 	return text + fmt.Sprintf(" %d chores", w.chores)
 }
 
-// empty checks that nothing is left of the clients.
+// empty checks that nothing is left of the clients, and that every descriptor
+// is somebody's.
 func (w *World) empty() {
 	w.pooler.CheckEmpty()
+	for _, k := range w.sockets {
+		b, server := k.peer.(*backend)
+		switch {
+		case !server && !k.shut:
+			w.failf("%v: the pooler has not closed it", k)
+		case server && b.up && k.conn == nil && !k.shut && w.quiet():
+			w.failf("%v: the pooler has forgotten it", k)
+		}
+	}
 }
 
 // shutdown ends the pooler.
