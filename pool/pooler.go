@@ -107,6 +107,7 @@ type Pooler struct {
 	databases map[string]*Database
 	pools     map[poolKey]*Pool
 	users     map[string]*User
+	retired   retired
 	keys      map[string]*auth.Keys // by user, from SCRAM logins
 	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
 	periods   [2]period             // the begin of the last stats period, and of this one
@@ -162,7 +163,7 @@ type Database struct {
 	auto bool // made from "*"
 
 	// Guarded by Pooler.mu:
-	open      int // servers, those being opened included
+	*slots
 	pools     []*Pool
 	idleSince wire.Time // auto: without clients and servers since, 0 if with
 }
@@ -209,8 +210,8 @@ type Pool struct {
 	lanes []lane
 
 	// Guarded by Pooler.mu:
-	open    int // servers, those being opened included
-	logins  int // those being opened
+	*slots
+	logins  int // servers being opened
 	idleFor wire.Time
 }
 
@@ -289,7 +290,7 @@ func (p *Pooler) databaseLocked(name string) *Database {
 	if snap.AutoDB == nil || name == "" || len(name) > maxDatabaseName || name == consoleDatabase {
 		return nil
 	}
-	d := &Database{Name: name, auto: true}
+	d := &Database{Name: name, auto: true, slots: p.retired.database(name)}
 	d.conf.Store(snap.Auto(name))
 	p.databases[name] = d
 	p.log.Log(Info, "", "registered new auto-database: "+name)
@@ -333,7 +334,7 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 	if q := p.pools[key]; q != nil && q.db == db {
 		return q
 	}
-	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers))}
+	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers)), slots: p.retired.pool(key)}
 	q.configure(p.Snapshot())
 	p.pools[key] = q
 	db.pools = append(db.pools, q)
