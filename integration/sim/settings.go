@@ -28,6 +28,7 @@ type settings struct {
 	faults      time.Duration // one fault of the server process every so often; 0: none
 	dialFaults  int           // one login of so many fails; 0: none
 	chaos       time.Duration // how long everything goes wrong
+	arrivals    time.Duration // within how long all clients come
 	slack       bool          // requests to cancel may be slow on their way to the server
 
 	// least is the shortest that a timeout has been set to, in a run whose
@@ -53,6 +54,10 @@ func (s *settings) draw(w *World) {
 	s.mixed = w.chance(6)
 	s.attachFails = w.chance(8)
 	s.chaos = w.between(2*time.Second, 6*time.Second)
+	if s.arrivals = s.chaos; w.chance(3) { // a crowd
+		s.arrivals = 100 * time.Millisecond
+		s.clients *= 2
+	}
 	s.slack = w.chance(2)
 	if w.chance(3) {
 		s.faults = pick(w, 200*time.Millisecond, time.Second, 3*time.Second)
