@@ -88,6 +88,7 @@ func (s *settings) draw(w *World) {
 		"max_client_conn":             pick(w, "100", "100", "100", "5"),
 		"max_db_connections":          pick(w, "0", "0", "1", "2", "4"),
 		"max_user_connections":        pick(w, "0", "0", "0", "1", "2", "3"),
+		"max_prepared_statements":     pick(w, "0", "1", "3", "200"),
 		"max_login_concurrency":       pick(w, "1", "2", "4"),
 		"query_wait_timeout":          pick(w, "120", "120", "3", "1", "0"),
 		"query_wait_notify":           pick(w, "0", "1", "5"),
@@ -292,6 +293,12 @@ func (s *settings) session() bool { return !s.mixed && s.main["pool_mode"] == "s
 
 // statement reports whether transaction blocks are refused somewhere.
 func (s *settings) statement() bool { return s.main["pool_mode"] == "statement" }
+
+// named reports whether clients may count on the statements that they have
+// prepared, by name: their session keeps them, or the pooler does.
+func (s *settings) named() bool {
+	return s.session() || !s.mixed && s.main["max_prepared_statements"] != "0"
+}
 
 // resets reports whether a session leaves nothing behind for the next.
 func (s *settings) resets() bool { return s.main["server_reset_query"] != "" }
