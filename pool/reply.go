@@ -80,7 +80,8 @@ func (v *Server) Data(b []byte) {
 		}
 	}
 	v.forward(b[start:i])
-	if v.ledger.local() {
+	local := v.ledger.local()
+	if local {
 		v.answerLocal()
 		v.forward(nil)
 	}
@@ -95,8 +96,8 @@ func (v *Server) Data(b []byte) {
 	case v.leaving:
 		v.leaving = false
 		v.settle()
-	case torn && !v.torn() && v.client != nil:
-		v.rest() // it was free but for the rest of a notice
+	case (local || torn) && v.client != nil:
+		v.rest() // it may have been free but for that
 	}
 }
 

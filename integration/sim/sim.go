@@ -41,7 +41,7 @@ func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bo
 func (w *World) run() {
 	w.build()
 	for range w.set.clients {
-		w.after(w.between(0, w.set.chaos), func() { w.arrive() })
+		w.after(w.between(0, w.set.arrivals), func() { w.arrive() })
 	}
 	w.operator = w.newOperator()
 	w.after(w.between(0, w.set.chaos), w.strangeCancels)
