@@ -93,7 +93,7 @@ func (l *loader) checkAuth(m *Main) {
 	case AuthTrust, AuthPlain, AuthMD5, AuthSCRAM:
 		if m.AuthFile == "" {
 			if !l.asks(m) {
-				l.warn("auth_type", "%v knows users from the auth_file and by auth_user and auth_query, and there is none of them; nobody can log in", m.AuthType)
+				l.warn("auth_type", "%v knows users from the auth_file and by auth_query, and there is no auth_file and no auth_user; nobody can log in", m.AuthType)
 			}
 			return
 		}

@@ -395,6 +395,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 		}
 		if conf == nil {
 			delete(p.databases, name)
+			p.retired.databases = retire(p.retired.databases, name, d.slots)
 			d.removed.Store(true)
 			removed = append(removed, d)
 			continue
@@ -406,7 +407,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	}
 	for _, conf := range snap.Databases {
 		if p.databases[conf.Name] == nil {
-			d := &Database{Name: conf.Name}
+			d := &Database{Name: conf.Name, slots: p.retired.database(conf.Name)}
 			d.conf.Store(conf)
 			p.databases[conf.Name] = d
 		}
@@ -430,6 +431,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 func (p *Pooler) forgetLocked(q *Pool) {
 	if p.pools[q.key()] == q {
 		delete(p.pools, q.key())
+		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)

@@ -121,6 +121,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	if s.paused() {
 		return
 	}
+	s.tickRoles(now)
 	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
 		s.opening.n == 0 && s.w.p.reserve(p, ask{now: now, fill: set.MinPoolSize}) == holdNone {
 		s.connect()

@@ -41,7 +41,7 @@ func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bo
 func (w *World) run() {
 	w.build()
 	for range w.set.clients {
-		w.after(w.between(0, w.set.chaos), func() { w.arrive() })
+		w.after(w.between(0, w.set.arrivals), func() { w.arrive() })
 	}
 	w.operator = w.newOperator()
 	w.after(w.between(0, w.set.chaos), w.strangeCancels)
@@ -139,9 +139,19 @@ func (w *World) whoIsLeft() string {
 	return text + fmt.Sprintf(" %d chores", w.chores)
 }
 
-// empty checks that nothing is left of the clients.
+// empty checks that nothing is left of the clients, and that every descriptor
+// is somebody's.
 func (w *World) empty() {
 	w.pooler.CheckEmpty()
+	for _, k := range w.sockets {
+		b, server := k.peer.(*backend)
+		switch {
+		case !server && !k.shut:
+			w.failf("%v: the pooler has not closed it", k)
+		case server && b.up && k.conn == nil && !k.shut && w.quiet():
+			w.failf("%v: the pooler has forgotten it", k)
+		}
+	}
 }
 
 // shutdown ends the pooler.
