@@ -40,6 +40,7 @@ func (p *Pooler) CheckEmpty() {
 	holders := map[*statement]int{}
 	for _, w := range p.workers {
 		must(w.logins.n+w.consoles.n+w.cancels.n == 0, "loop %d lists clients that are gone", w.index)
+		must(len(w.lookups) == 0, "loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
 		for _, s := range w.all {
 			name := s.pool.name()
 			must(s.clients() == 0, "%s on loop %d lists clients that are gone", name, w.index)
@@ -128,6 +129,12 @@ func walk[T any, P linked[T]](l *list[T, P], fn func(P)) {
 
 // count adds c to the sums.
 func (c *Client) count(a *sums) {
+	if c.shard != nil {
+		a.ofPool[c.shard.pool]++
+	}
+	if c.lookup() != nil {
+		return
+	}
 	a.sockets++
 	if c.state != ClientConsole {
 		a.clients++
@@ -137,9 +144,6 @@ func (c *Client) count(a *sums) {
 	}
 	if c.user != nil {
 		a.byUser[c.user]++
-	}
-	if c.shard != nil {
-		a.ofPool[c.shard.pool]++
 	}
 }
 

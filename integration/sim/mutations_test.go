@@ -103,10 +103,6 @@ var mutations = []mutation{
 		"	if c.full {\n		c.full = false\n", "	if c.full {\n",
 	},
 	{
-		"a buffer is given back while it is used", "pool/client.go",
-		"		c.take(b)\n		c.w.drop(b)\n	}\n	c.readOn()\n", "		c.w.drop(b)\n		c.take(b)\n	}\n	c.readOn()\n",
-	},
-	{
 		"a slot is lost with a server that crashes", "pool/server.go",
 		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
 	},
@@ -117,10 +113,6 @@ var mutations = []mutation{
 	{
 		"a statement that nobody has any more is kept", "pool/statements.go",
 		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
-	},
-	{
-		"half a request is sent to a server and forgotten", "pool/client.go",
-		"case midway || v.conn.Queued() > 0:", "case v.conn.Queued() > 0:",
 	},
 }
 
