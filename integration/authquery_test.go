@@ -37,7 +37,7 @@ const lookupSQL = `
 // TestAuthQuery has users log in whom no auth_file knows, to a Postgres that
 // asks each of them for a password too.
 func TestAuthQuery(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	s, err := sandbox.New()
 	if err != nil {
 		t.Fatal(err)
