@@ -174,9 +174,7 @@ func text[T any](name, def, meaning string, field func(*T) *string) param[T] {
 }
 
 func authText(name, meaning string, field func(*Database) *string) param[Database] {
-	p := text(name, "global", meaning, field)
-	p.instead = authQueryInstead
-	return p
+	return text(name, "global", meaning, field)
 }
 
 // count is a number; a negative one counts as unset.

@@ -383,6 +383,7 @@ func (p *Pooler) Set(key, val string) error {
 func (p *Pooler) install(snap *configs.Snapshot) {
 	p.mu.Lock()
 	p.snapshot.Store(snap)
+	p.answers.known.Purge()
 	var removed []*Database
 	for _, name := range sortedKeys(p.databases) {
 		d := p.databases[name]
@@ -451,10 +452,13 @@ func (p *Pooler) forgetShards(pools []*Pool) {
 
 // serverSecret is what q's servers are logged in to with.
 func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
-	if conf := q.db.conf.Load(); conf.User != "" && conf.Password != "" {
+	if conf := q.db.conf.Load(); conf.User == q.user.Name && conf.Password != "" {
 		return auth.ParseSecret(conf.Password), nil
 	}
-	text, _ := p.Snapshot().Auth.Lookup(q.user.Name)
+	text, known := p.Snapshot().Auth.Lookup(q.user.Name)
+	if secret := q.secret.Load(); secret != nil && !known {
+		return *secret, p.keysOf(q.user.Name)
+	}
 	return auth.ParseSecret(text), p.keysOf(q.user.Name)
 }
 

@@ -89,6 +89,7 @@ type Pooler struct {
 	tracked    *tracked
 	verifiers  *auth.Verifiers
 	statements statements
+	answers    answers
 	console    Console
 
 	snapshot atomic.Pointer[configs.Snapshot]
@@ -126,6 +127,7 @@ func New(o Options) *Pooler {
 		console:   o.Console,
 		tracked:   newTracked(o.Snapshot.Main.TrackedParameters()),
 		verifiers: auth.NewVerifiers(maxVerifiers, o.Random),
+		answers:   newAnswers(),
 		databases: map[string]*Database{},
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
@@ -201,6 +203,10 @@ type Pool struct {
 	// welcome is what a server of the pool said when it was logged in to, nil
 	// until one was. It is of use while its generation is the database's.
 	welcome atomic.Pointer[welcome]
+
+	// secret is what the last client proved itself with, if auth_query told
+	// it: what servers are logged in to with when the auth_file says nothing.
+	secret atomic.Pointer[auth.Secret]
 
 	// failure is the last attempt to open a server, if it failed.
 	failure   atomic.Pointer[failure]

@@ -207,7 +207,7 @@ func (c *client) script() {
 		c.prepare()
 		return
 	}
-	switch w.rng.IntN(14) {
+	switch w.rng.IntN(15) {
 	case 0, 1:
 		c.query(c.sel())
 	case 2:
@@ -229,6 +229,8 @@ func (c *client) script() {
 		c.function()
 	case 10:
 		c.suspended()
+	case 12:
+		c.hasty(2 + w.rng.IntN(5))
 	case 11:
 		c.query(c.setting())
 	default:
@@ -277,6 +279,25 @@ func (c *client) pipeline() {
 	if w.chance(4) {
 		c.sync()
 	}
+}
+
+// hasty sends n queries, one after the other, and waits for nothing.
+func (c *client) hasty(n int) {
+	c.think = true
+	var next func()
+	next = func() {
+		if c.stage != stageReady {
+			return
+		}
+		if n--; n == 0 {
+			c.think = false
+			c.pump()
+			return
+		}
+		c.query(c.sel())
+		c.w.after(c.w.between(0, 10*time.Millisecond), next)
+	}
+	next()
 }
 
 // flushing waits for replies within a batch, by Flush.
