@@ -246,8 +246,7 @@ var Table = []Setting{
 	{
 		Name: "max_prepared_statements", Default: "200",
 		Meaning: "Prepared statements kept on each server connection in transaction and statement mode; 0: not tracked.",
-		Effect:  NotYet, Instead: "named prepared statements are passed on untracked", asNow: []string{"0"},
-		field: func(m *Main) any { return &m.MaxPreparedStatements },
+		field:   func(m *Main) any { return &m.MaxPreparedStatements },
 	},
 	{
 		Name: "max_user_client_connections", Default: "0",
