@@ -58,7 +58,7 @@ func (c *Client) proven(main *configs.Main) {
 // peer lets c in if the process at the other end of its unix socket runs as a
 // system user who may be the one that c says.
 func (c *Client) peer(main *configs.Main, ident *configs.IdentMap, known bool) {
-	uid, name := int(c.uid), ""
+	uid, name := c.login.uid, ""
 	c.chore(func() { name = auth.SystemUser(uid) }, func() {
 		if !known || !c.unix || !auth.MayBe(ident, name, c.login.user) {
 			if ident != nil {
