@@ -200,6 +200,9 @@ func (c *client) script() {
 	}
 	blocks := !w.set.statement() || w.chance(20)
 	switch {
+	case c.slow && w.chance(2):
+		c.hasty(3 + w.rng.IntN(5))
+		return
 	case w.set.session() && w.chance(4):
 		c.session()
 		return
