@@ -28,14 +28,12 @@ var Table = []Setting{
 	{
 		Name: "auth_hba_file", Default: "",
 		Meaning: "Path of the HBA file, used with auth_type hba.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthHBAFile },
+		field:   func(m *Main) any { return &m.AuthHBAFile },
 	},
 	{
 		Name: "auth_ident_file", Null: true,
 		Meaning: "Path of the user name maps that the HBA file refers to.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthIdentFile },
+		field:   func(m *Main) any { return &m.AuthIdentFile },
 	},
 	{
 		Name: "auth_ldap_options", Null: true,
@@ -246,8 +244,7 @@ var Table = []Setting{
 	{
 		Name: "max_prepared_statements", Default: "200",
 		Meaning: "Prepared statements kept on each server connection in transaction and statement mode; 0: not tracked.",
-		Effect:  NotYet, Instead: "named prepared statements are passed on untracked", asNow: []string{"0"},
-		field: func(m *Main) any { return &m.MaxPreparedStatements },
+		field:   func(m *Main) any { return &m.MaxPreparedStatements },
 	},
 	{
 		Name: "max_user_client_connections", Default: "0",
