@@ -408,7 +408,6 @@ func (c *client) session() {
 	case 3:
 		c.query("discard all")
 		c.sure = false
-		c.listen = false
 	default:
 		c.query("notify " + t)
 	}
