@@ -379,7 +379,11 @@ func (s *Shard) reserve(a ask) hold {
 		from := l.shard.Load()
 		if from.w != s.w {
 			limit := h
-			from.w.loop.Post(func() { from.evict(limit) })
+			from.w.loop.Post(func() {
+				if !from.evict(limit) { // somebody was faster; another pool may have one
+					s.w.loop.Post(s.provide)
+				}
+			})
 			return h
 		}
 		if !from.evict(h) {
