@@ -23,6 +23,7 @@ type Server struct {
 	ledger ledger
 
 	prepared prepared
+	bareOf   uint64 // id of the client whose unnamed statement it has, 0 if none is known
 	local    []byte // answers of pgweir's own that go out with what follows
 
 	part    []byte // the begin of a message that must be seen whole, or of a header
