@@ -11,7 +11,7 @@ import (
 // TestReloadUnderLoad changes the configuration again and again under clients
 // that must not notice.
 func TestReloadUnderLoad(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const largest = 30
 	db := suite.postgres
 	database := ownDatabase(t, db)
@@ -38,7 +38,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	// A broken file changes nothing.
 	broken := manyOverFew(db, database, map[string]string{"pool_mode": "rocket"})
-	if err := p.Reload(testContext(t), broken); err == nil && !isPgBouncer(t, p) {
+	if err := p.Reload(testContext(t), broken); err == nil && !suite.pgbouncer {
 		t.Error("RELOAD of a broken file succeeded")
 	}
 	c = startCrowd(t, p, database, pgx.QueryExecModeExec, faultClients)
@@ -55,7 +55,7 @@ func TestReloadUnderLoad(t *testing.T) {
 // TestPauseUnderLoad stops and resumes the traffic: while it is paused Postgres
 // has no connection, and no client ever sees an error.
 func TestPauseUnderLoad(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))

@@ -3,6 +3,8 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,7 +18,7 @@ import (
 // than each limit allows. The limit is reached and not exceeded, and everybody
 // is served all the same.
 func TestServerLimits(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for _, test := range []struct {
 		settings map[string]string
 		users    int
@@ -37,8 +39,9 @@ func TestServerLimits(t *testing.T) {
 				Settings: map[string]string{"pool_mode": "transaction", "max_client_conn": "1000"},
 				Userlist: map[string]string{},
 			}
-			for key, value := range test.settings {
-				c.Settings[key] = value
+			maps.Copy(c.Settings, test.settings)
+			if !suite.pgbouncer {
+				c.Settings["loops"] = strconv.Itoa(manyLoops)
 			}
 			var users, databases, urls []string
 			for range test.users {
@@ -79,7 +82,7 @@ func TestServerLimits(t *testing.T) {
 
 // TestClientLimits counts clients by database and by user.
 func TestClientLimits(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for setting, text := range map[string]string{
 		"max_client_conn":             "no more connections allowed (max_client_conn)",
 		"max_db_client_connections":   "client connections exceeded (max_db_client_connections)",
@@ -91,7 +94,7 @@ func TestClientLimits(t *testing.T) {
 			db := suite.postgres
 			database := ownDatabase(t, db)
 			p := startMortal(t, manyOverFew(db, database, nil))
-			if isPgBouncer(t, p) && setting != "max_client_conn" {
+			if suite.pgbouncer && setting != "max_client_conn" {
 				t.Skip("PgBouncer before 1.24 does not know it")
 			}
 			base := atRest(t, p, database)

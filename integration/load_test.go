@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,10 @@ const (
 // loadTime is how long a load lasts.
 const loadTime = 2 * time.Second
 
+// manyLoops has the pool's servers and clients on several loops, whatever the
+// machine has.
+const manyLoops = 3
+
 // manyOverFew is the configuration of a transaction pool for a crowd.
 func manyOverFew(db *postgres.Cluster, database string, more map[string]string) pooler.Config {
 	settings := map[string]string{
@@ -35,16 +40,17 @@ func manyOverFew(db *postgres.Cluster, database string, more map[string]string) 
 		"max_client_conn":   strconv.Itoa(2 * manyClients),
 		"pool_mode":         "transaction",
 	}
-	for key, value := range more {
-		settings[key] = value
+	if !suite.pgbouncer {
+		settings["loops"] = strconv.Itoa(manyLoops)
 	}
+	maps.Copy(settings, more)
 	return config(db, database, settings)
 }
 
 // TestPgbench has pgbench check that each client gets its own rows, by the
 // simple and by the extended protocol.
 func TestPgbench(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
@@ -89,10 +95,23 @@ commit;
 // TestManyClients has a crowd run tagged work in each way that a driver can
 // phrase it.
 func TestManyClients(t *testing.T) {
-	t.Parallel()
+	begin(t)
+	for _, loops := range []int{1, manyLoops} {
+		if suite.pgbouncer && loops > 1 {
+			continue
+		}
+		t.Run(fmt.Sprintf("loops=%d", loops), func(t *testing.T) { manyOver(t, loops) })
+	}
+}
+
+func manyOver(t *testing.T, loops int) {
+	settings := map[string]string{}
+	if !suite.pgbouncer {
+		settings["loops"] = strconv.Itoa(loops)
+	}
 	db := suite.postgres
 	database := ownDatabase(t, db)
-	p := startPooler(t, manyOverFew(db, database, nil))
+	p := startPooler(t, manyOverFew(db, database, settings))
 	base := atRest(t, p, database)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
 		watch := watchLimit(t, db, fewServers, database)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,31 +23,53 @@ var suite struct {
 	sandbox  *sandbox.Sandbox
 	postgres *postgres.Cluster
 	binary   string
+
+	// pgbouncer is set when the suite runs on a PgBouncer, to see whether the
+	// tests themselves are right.
+	pgbouncer bool
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(runSuite(m))
+	code := m.Run()
+	if suite.sandbox != nil {
+		if err := suite.sandbox.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
-func runSuite(m *testing.M) int {
+// setUp makes what the tests share. It runs within the first test, not in
+// TestMain, because `go test` keeps no account of what is read there and would
+// take results from its cache that hold no more.
+var setUp = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	failed := func(err error) int {
-		fmt.Fprintln(os.Stderr, "integration:", err)
-		return 1
-	}
 	var err error
 	if suite.sandbox, err = sandbox.New(); err != nil {
-		return failed(err)
+		return err
 	}
-	defer suite.sandbox.Close()
 	if suite.binary, err = pooler.Binary(ctx, suite.sandbox); err != nil {
-		return failed(err)
+		return err
 	}
-	if suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections); err != nil {
-		return failed(err)
+	version, err := suite.sandbox.Run(ctx, sandbox.Command{Path: suite.binary, Args: []string{"--version"}})
+	if err != nil {
+		return err
 	}
-	return m.Run()
+	suite.pgbouncer = !strings.Contains(version, "pgweir")
+	suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections)
+	return err
+})
+
+// begin is the first line of every test: it sets the suite up if no other test
+// has, and lets the test run beside the others.
+func begin(t *testing.T) {
+	t.Helper()
+	if err := setUp(); err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
 }
 
 var manyConnections = postgres.Options{Settings: map[string]string{"max_connections": "400"}}
@@ -79,6 +102,11 @@ func ownPostgres(t *testing.T) *postgres.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of Postgres ends:\n%s", lastLines(db.Log(), 20))
+		}
+	})
 	return db
 }
 
@@ -153,17 +181,6 @@ func startMortal(t *testing.T, c pooler.Config) *pooler.Pooler {
 func lastLines(text string, n int) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// isPgBouncer reports whether the suite runs on a PgBouncer, to see whether the
-// tests themselves are right.
-func isPgBouncer(t *testing.T, p *pooler.Pooler) bool {
-	t.Helper()
-	rows, err := p.Console(testContext(t), "SHOW VERSION")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return !strings.Contains(rows[0]["version"], "pgweir")
 }
 
 // connect opens a connection through the pooler that ends with the test. Its

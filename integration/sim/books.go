@@ -6,7 +6,6 @@ type books struct {
 	crashes   int               // sessions that ended without being asked to
 	kills     int               // KILLs and removed databases
 	swallowed map[tag]int       // Syncs that a COPY has ignored
-	answered  int               // requests that came to their end
 	refused   map[string]int    // clients, by what they were told at the end
 }
 
@@ -65,5 +64,13 @@ func (b *books) cancelled(w *World, t tag) {
 	w.failf("a cancel request stopped a query of the pooler's own")
 }
 
-// check is what must hold after each step.
-func (b *books) check(*World) {}
+// check is what must hold after each step: what waits to be sent is bounded by
+// the settings, whatever clients send or don't read.
+func (b *books) check(w *World) {
+	most := w.set.buffer + 2*maxRead
+	for _, k := range w.sockets {
+		if c := k.conn; c != nil && len(c.queue) > most {
+			w.failf("%v: %d bytes are queued, and at most %d may be", k, len(c.queue), most)
+		}
+	}
+}

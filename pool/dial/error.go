@@ -26,6 +26,7 @@ const (
 	Refused                       // Postgres sent an ErrorResponse
 	BadSecret                     // our secret can't answer the server, or the server doesn't know it
 	Protocol                      // the server sent what it must not
+	Unfit                         // the server is not what Attrs ask for
 )
 
 func (k Kind) String() string {
@@ -46,6 +47,8 @@ func (k Kind) String() string {
 		return "bad secret"
 	case Protocol:
 		return "protocol"
+	case Unfit:
+		return "unfit"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -116,7 +119,7 @@ func (e *LoginError) Fields() wire.Fields {
 // tryNext reports whether another host may do better.
 func (e *LoginError) tryNext() bool {
 	switch e.Kind {
-	case ConnectFailed, DNSFailed, Timeout, ServerCrashed:
+	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, Unfit:
 		return true
 	case Refused:
 		return e.StartingUp()
