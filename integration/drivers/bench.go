@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,19 +35,19 @@ func (t tools) command(name string, args ...string) ([]string, error) {
 
 // bench runs the drivers one after another, each over a database and through a
 // pooler of its own.
-func (o *options) bench(ctx context.Context, chosen []driver, secure bool) (_ *report, err error) {
+func (o *options) bench(ctx context.Context, chosen []driver, secure bool) (passed bool, err error) {
 	s, err := sandbox.New()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	defer s.Close()
-	r := &report{title: fmt.Sprintf("%d clients, %d servers, pool_mode %s, TLS off", o.clients, o.servers, o.mode)}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	title := fmt.Sprintf("%d clients, %d servers, pool_mode %s", o.clients, o.servers, o.mode)
 	settings := map[string]string{"max_connections": "200"}
 	var certs certificates
 	if secure {
-		r.title = strings.TrimSuffix(r.title, "off") + "on"
+		title += ", TLS on both sides"
 		if certs, err = makeCertificates(s); err != nil {
-			return nil, err
+			return false, err
 		}
 		settings["ssl"] = "on"
 		settings["ssl_cert_file"], settings["ssl_key_file"] = certs.cert, certs.key
@@ -56,30 +57,31 @@ func (o *options) bench(ctx context.Context, chosen []driver, secure bool) (_ *r
 		HBA:      "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
 	})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	password := rand.Text()
 	if err := db.Exec(ctx, "create role "+user+" login password '"+password+"'"); err != nil {
-		return nil, err
+		return false, err
 	}
 	binary, err := s.Within(o.binary)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 
+	var r report
+	r.begin(title)
 	for i, d := range chosen {
 		t := target{host: db.Host, port: db.Port, user: user, password: password, database: database, ca: certs.ca, clients: o.clients}
 		if err := o.refill(ctx, db, t); err != nil {
-			return nil, err
+			return false, err
 		}
 		var p *pooler.Pooler
 		if o.mode != "direct" {
 			if p, err = pooler.Start(ctx, s, "pooler"+strconv.Itoa(i), binary, o.config(db, t, certs)); err != nil {
-				return nil, err
+				return false, err
 			}
 			t.host, t.port = p.Host, p.Port
 		}
-		fmt.Printf("%s ...\n", d.name)
 		start := time.Now()
 		var got row
 		if d.run != nil {
@@ -91,22 +93,19 @@ func (o *options) bench(ctx context.Context, chosen []driver, secure bool) (_ *r
 			got = runProgram(ctx, command, append(t.env(), env...))
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return false, ctx.Err()
 		}
 		seconds := time.Since(start).Seconds()
 		got[taskReleased] = o.released(ctx, p)
 		if p != nil {
 			if err := p.Stop(); err != nil {
-				return nil, err
+				return false, err
 			}
 		}
-		columns := d.tasks
-		if columns == nil {
-			columns = tasks
-		}
-		r.rows = append(r.rows, reportRow{d.name, columns, got, seconds})
+		r.add(d, got, seconds)
 	}
-	return r, nil
+	r.end()
+	return !r.failed, nil
 }
 
 // refill makes the database anew. Postgres itself refuses more connections
@@ -176,12 +175,9 @@ func (o *options) released(ctx context.Context, p *pooler.Pooler) outcome {
 				continue
 			}
 			for _, column := range []string{"cl_active", "cl_waiting", "sv_active", "sv_tested", "sv_login"} {
-				if n := pool.Int(column); n != 0 {
-					left += fmt.Sprintf(" %s=%d", column, n)
+				if pool[column] != "0" {
+					left += fmt.Sprintf(" %s=%s", column, pool[column])
 				}
-			}
-			if n := pool.Int("sv_idle") + pool.Int("sv_used"); n > o.servers && o.mode == "transaction" {
-				left += fmt.Sprintf(" %d servers", n)
 			}
 		}
 		if left == "" {

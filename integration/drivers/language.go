@@ -37,7 +37,7 @@ var drivers = []driver{
 	{name: "postgres.js", language: node},
 	{name: "tokio-postgres", language: rust},
 	{name: "pgbench", run: runPgbench, tasks: pgbenchTasks},
-	{name: "pg_dump, pg_restore", run: runDump, tasks: dumpTasks},
+	{name: "pg_dump", run: runDump, tasks: dumpTasks},
 }
 
 // language says how the programs in a language are made and run.

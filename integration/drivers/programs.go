@@ -105,7 +105,10 @@ select lo_from_bytea(0, repeat('large', 10000)::bytea) > 0;
 		return runTool(ctx, tl, t, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql)
 	}
 	create := func(database string) error {
-		return tl.superuser(ctx, "drop database if exists "+database+" with (force); create database "+database+" owner "+t.user)
+		if err := tl.superuser(ctx, "drop database if exists "+database+" with (force)"); err != nil {
+			return err
+		}
+		return tl.superuser(ctx, "create database "+database+" owner "+t.user)
 	}
 	equal := func(database string) error {
 		want, err := psql(t.database, sum)

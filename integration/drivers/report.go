@@ -5,60 +5,60 @@ import (
 	"strings"
 )
 
-// report is the table.
+// report is the table, whose lines are printed as they come, and the reasons
+// for what did not pass, which come last.
 type report struct {
-	title string
-	rows  []reportRow
+	reasons []string
+	failed  bool
 }
 
-type reportRow struct {
-	driver  string
-	tasks   []task
-	row     row
-	seconds float64
-}
-
-func (r *report) failed() bool {
-	for _, line := range r.rows {
-		for _, t := range line.tasks {
-			if v := line.row[t].verdict; v == failed || v == missing {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// String is the table of the drivers, then the programs, which have tasks of
-// their own, then the reasons of all that did not pass.
-func (r *report) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n\n%-20s", r.title, "")
+// begin prints what stands above the table.
+func (r *report) begin(title string) {
+	fmt.Printf("\n%s\n\n%-15s", title, "")
 	for _, t := range tasks {
-		fmt.Fprintf(&b, " %*s", width(t), t)
+		fmt.Printf(" %*s", width(t), t)
 	}
-	fmt.Fprintf(&b, " %7s\n", "seconds")
-	var reasons []string
-	for _, line := range r.rows {
-		fmt.Fprintf(&b, "%-20s", line.driver)
-		own := len(line.tasks) != len(tasks)
-		for _, t := range line.tasks {
-			o := line.row[t]
-			if own {
-				fmt.Fprintf(&b, " %s: %s ", t, o.verdict)
-			} else {
-				fmt.Fprintf(&b, " %*s", width(t), o.verdict)
-			}
-			if o.verdict != passed {
-				reasons = append(reasons, fmt.Sprintf("%-7s %s, %s: %s", o.verdict, line.driver, t, o.reason))
-			}
+	fmt.Printf(" %7s\n", "seconds")
+}
+
+// add prints a driver's line. A program that has tasks of its own has their
+// names in it.
+func (r *report) add(d driver, got row, seconds float64) {
+	fmt.Printf("%-15s", d.name)
+	columns := d.tasks
+	if columns == nil {
+		columns = tasks
+	}
+	var own strings.Builder
+	for _, t := range columns {
+		o := got[t]
+		if d.tasks == nil {
+			fmt.Printf(" %*s", width(t), o.verdict)
+		} else {
+			fmt.Fprintf(&own, " %s %s,", t, o.verdict)
 		}
-		fmt.Fprintf(&b, " %7.1f\n", line.seconds)
+		if o.verdict == failed || o.verdict == missing {
+			r.failed = true
+		}
+		if o.verdict != passed {
+			r.reasons = append(r.reasons, fmt.Sprintf("%-7s %s, %s: %s", o.verdict, d.name, t, o.reason))
+		}
 	}
-	if len(reasons) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", strings.Join(reasons, "\n"))
+	if d.tasks != nil {
+		all := 0
+		for _, t := range tasks {
+			all += 1 + width(t)
+		}
+		fmt.Printf("%-*s", all, strings.TrimSuffix(own.String(), ","))
 	}
-	return b.String()
+	fmt.Printf(" %7.1f\n", seconds)
+}
+
+// end prints the reasons.
+func (r *report) end() {
+	if len(r.reasons) > 0 {
+		fmt.Printf("\n%s\n", strings.Join(r.reasons, "\n"))
+	}
 }
 
 func width(t task) int { return max(len(t), len("MISSING")) }

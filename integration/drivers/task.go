@@ -44,8 +44,9 @@ const (
 	taskSettings task = "settings"
 
 	// Released is judged by the bench, not by the driver: after the driver has
-	// left no client and no busy server is in the pooler, and no more servers
-	// than allowed were there.
+	// left, the pooler has no client and no busy server, and nothing in its log
+	// that tells of a bug. That there are never more servers than allowed is
+	// Postgres' own to see: the database has a limit of connections.
 	taskReleased task = "released"
 )
 
