@@ -150,20 +150,17 @@ var Table = []Setting{
 	{
 		Name: "dns_max_ttl", Default: "15",
 		Meaning: "How long the answer to a name lookup is used.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSMaxTTL },
+		field:   func(m *Main) any { return &m.DNSMaxTTL },
 	},
 	{
 		Name: "dns_nxdomain_ttl", Default: "15",
 		Meaning: "How long a failed name lookup is remembered.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSNXDomainTTL },
+		field:   func(m *Main) any { return &m.DNSNXDomainTTL },
 	},
 	{
 		Name: "dns_zone_check_period", Default: "0",
 		Meaning: "How often zones' serial numbers are compared to notice changed names; 0: never.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSZoneCheckPeriod },
+		field:   func(m *Main) any { return &m.DNSZoneCheckPeriod },
 	},
 	{
 		Name: "idle_transaction_timeout", Default: "0",
@@ -249,8 +246,7 @@ var Table = []Setting{
 	{
 		Name: "max_prepared_statements", Default: "200",
 		Meaning: "Prepared statements kept on each server connection in transaction and statement mode; 0: not tracked.",
-		Effect:  NotYet, Instead: "named prepared statements are passed on untracked", asNow: []string{"0"},
-		field: func(m *Main) any { return &m.MaxPreparedStatements },
+		field:   func(m *Main) any { return &m.MaxPreparedStatements },
 	},
 	{
 		Name: "max_user_client_connections", Default: "0",
@@ -322,8 +318,7 @@ var Table = []Setting{
 	{
 		Name: "resolv_conf", Default: "", Restart: true,
 		Meaning: "Path of a resolv.conf instead of the system's.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.ResolvConf },
+		field:   func(m *Main) any { return &m.ResolvConf },
 	},
 	{
 		Name: "sbuf_loopcnt", Default: "5",
@@ -566,7 +561,6 @@ var Table = []Setting{
 const (
 	clientTLSInstead = "clients get no TLS; where it is required, they are refused"
 	serverTLSInstead = "servers are not asked for TLS; where it is required, no server is connected to"
-	dnsInstead       = "the system's resolver is asked at each connect"
 	peersInstead     = "cancel requests that arrive at another process are lost"
 	syslogInstead    = "nothing is sent to syslog"
 )

@@ -11,14 +11,14 @@ import (
 // ends are the two ends of a socket, kept small: ten thousand clients came to
 // one address of ours.
 type ends struct {
-	remote   netip.AddrPort
-	local    unique.Handle[netip.AddrPort]
-	pid, uid int32 // of the process at the other end of a unix socket, else -1
-	unix     bool
+	remote netip.AddrPort
+	local  unique.Handle[netip.AddrPort]
+	pid    int32 // of the process at the other end of a unix socket, else -1
+	unix   bool
 }
 
 func endsOf(s wire.Socket) ends {
-	return ends{s.Remote, unique.Make(s.Local), int32(s.PeerPID), int32(s.PeerUID), s.Unix}
+	return ends{s.Remote, unique.Make(s.Local), int32(s.PeerPID), s.Unix}
 }
 
 // from is the far end as log lines write it, and our own end likewise.

@@ -23,6 +23,10 @@ type Options struct {
 	// Dialer connects to servers.
 	Dialer Dialer
 
+	// Names knows the addresses of servers' names; nil: the Dialer finds them
+	// by itself.
+	Names *dial.Names
+
 	// Chore runs fn where it may block.
 	Chore func(fn func())
 
