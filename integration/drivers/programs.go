@@ -32,9 +32,11 @@ func runPgbench(ctx context.Context, tl tools, t target) row {
 		}
 	}
 	run("init", "--initialize", "--quiet", "--scale=2")
+	// Each client is a thread: pgbench prepares while its whole thread waits, and
+	// other clients of that thread would hold the servers that it waits for.
 	const each = 25
 	for _, protocol := range []task{"simple", "extended", "prepared"} {
-		run(protocol, "--no-vacuum", "--protocol="+string(protocol), fmt.Sprintf("--client=%d", t.clients), "--jobs=2", fmt.Sprintf("--transactions=%d", each))
+		run(protocol, "--no-vacuum", "--protocol="+string(protocol), fmt.Sprintf("--client=%d", t.clients), fmt.Sprintf("--jobs=%d", t.clients), fmt.Sprintf("--transactions=%d", each))
 	}
 	const balance = `select count(*), sum(delta) = (select sum(abalance) from pgbench_accounts)
 		and sum(delta) = (select sum(tbalance) from pgbench_tellers)
@@ -49,8 +51,10 @@ func runTool(ctx context.Context, tl tools, t target, name string, args ...strin
 	if err != nil {
 		return "", err
 	}
-	env := []string{"PGHOST=" + t.host, fmt.Sprintf("PGPORT=%d", t.port), "PGUSER=" + t.user, "PGPASSWORD=" + t.password,
-		"PGDATABASE=" + t.database, "PGSSLMODE=" + t.sslmode(), "PGSSLROOTCERT=" + t.ca, "LC_ALL=C"}
+	env := []string{
+		"PGHOST=" + t.host, fmt.Sprintf("PGPORT=%d", t.port), "PGUSER=" + t.user, "PGPASSWORD=" + t.password,
+		"PGDATABASE=" + t.database, "PGSSLMODE=" + t.sslmode(), "PGSSLROOTCERT=" + t.ca, "LC_ALL=C",
+	}
 	return output(ctx, command, env, "")
 }
 

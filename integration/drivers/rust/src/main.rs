@@ -273,8 +273,10 @@ impl Session {
     async fn cancel(&self, target: &Target) -> Outcome {
         let token = self.conn.cancel_token();
         let mut sleep = pin!(self.conn.query("select pg_sleep(60)", &[]));
-        let every = Duration::from_millis(300);
-        let mut again = interval_at(Instant::now() + every, every);
+        // The driver does not wait until a request has had its effect, so a second
+        // one follows only when the first must have come before the query.
+        let first = Instant::now() + Duration::from_millis(300);
+        let mut again = interval_at(first, Duration::from_secs(3));
         let result = loop {
             tokio::select! {
                 result = &mut sleep => break result,
