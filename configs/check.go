@@ -40,6 +40,9 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
+	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
+		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
+	}
 	if l.old == nil {
 		l.checkFolders(m)
 	}
@@ -66,7 +69,7 @@ func (l *loader) checkEffects() {
 		l.warn(s.Name, "no effect yet: %s", s.Instead)
 	}
 	switch t := l.snap.Main.AuthType; t {
-	case AuthHBA, AuthCert, AuthLDAP, AuthPAM:
+	case AuthCert, AuthLDAP, AuthPAM:
 		l.warn("auth_type", "%v does not work yet: every login is refused", t)
 	}
 }

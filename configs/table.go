@@ -28,14 +28,12 @@ var Table = []Setting{
 	{
 		Name: "auth_hba_file", Default: "",
 		Meaning: "Path of the HBA file, used with auth_type hba.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthHBAFile },
+		field:   func(m *Main) any { return &m.AuthHBAFile },
 	},
 	{
 		Name: "auth_ident_file", Null: true,
 		Meaning: "Path of the user name maps that the HBA file refers to.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthIdentFile },
+		field:   func(m *Main) any { return &m.AuthIdentFile },
 	},
 	{
 		Name: "auth_ldap_options", Null: true,
@@ -266,8 +264,7 @@ var Table = []Setting{
 	{
 		Name: "peer_id", Default: "0", max: 65535,
 		Meaning: "Number of this process among its peers; 0: it has none.",
-		Effect:  NotYet, Instead: peersInstead,
-		field: func(m *Main) any { return &m.PeerID },
+		field:   func(m *Main) any { return &m.PeerID },
 	},
 	{
 		Name: "pidfile", Default: "", Restart: true,
@@ -426,8 +423,7 @@ var Table = []Setting{
 	{
 		Name: "so_reuseport", Default: "0", Restart: true,
 		Meaning: "Lets several processes listen on the same address and port.",
-		Effect:  NotYet, Instead: "a second process on the same port fails to start",
-		field: func(m *Main) any { return &m.SOReusePort },
+		field:   func(m *Main) any { return &m.SOReusePort },
 	},
 	{
 		Name: "stats_period", Default: "60", min: 1,
@@ -561,7 +557,6 @@ var Table = []Setting{
 const (
 	clientTLSInstead = "clients get no TLS; where it is required, they are refused"
 	serverTLSInstead = "servers are not asked for TLS; where it is required, no server is connected to"
-	peersInstead     = "cancel requests that arrive at another process are lost"
 	syslogInstead    = "nothing is sent to syslog"
 )
 

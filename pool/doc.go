@@ -61,13 +61,13 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
 //	login.go     a client's way in; console.go the console's
-//	lookup.go    auth_query
+//	lookup.go    auth_query; method.go: HBA, and the methods without an exchange
 //	client.go    a client: requests; ends.go the two ends of its socket
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes
 //	hosts.go     which host a new server is looked for on; role.go whether it will do
-//	cancel.go    cancel requests
+//	cancel.go    cancel requests; peers.go those that are another process's
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
 //	control.go   PAUSE, KILL, RELOAD, shutdown
