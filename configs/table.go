@@ -167,7 +167,7 @@ var Table = []Setting{
 	},
 	{
 		Name: "ignore_startup_parameters", Default: "",
-		Meaning: "Startup parameters that are dropped instead of refused, separated by commas, in exact case; options drops what is unknown inside options.",
+		Meaning: "Startup parameters that are dropped instead of set on the servers, separated by commas, in exact case; options drops what is not tracked inside options.",
 		field:   func(m *Main) any { return &m.IgnoreStartupParameters },
 	},
 	{
@@ -444,20 +444,17 @@ var Table = []Setting{
 	{
 		Name: "syslog", Default: "0",
 		Meaning: "Logs to syslog.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.Syslog },
+		field:   func(m *Main) any { return &m.Syslog },
 	},
 	{
 		Name: "syslog_facility", Default: "daemon",
 		Meaning: "Facility of syslog: auth, authpriv, daemon, user, local0 to local7.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.SyslogFacility },
+		field:   func(m *Main) any { return &m.SyslogFacility },
 	},
 	{
 		Name: "syslog_ident", Default: "pgbouncer",
 		Meaning: "Name under which to log to syslog.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.SyslogIdent },
+		field:   func(m *Main) any { return &m.SyslogIdent },
 	},
 	{
 		Name: "tcp_defer_accept", Default: deferAcceptDefault,
@@ -557,7 +554,6 @@ var Table = []Setting{
 const (
 	clientTLSInstead = "clients get no TLS; where it is required, they are refused"
 	serverTLSInstead = "servers are not asked for TLS; where it is required, no server is connected to"
-	syslogInstead    = "nothing is sent to syslog"
 )
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

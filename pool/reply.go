@@ -63,6 +63,7 @@ func (v *Server) Data(b []byte) {
 			}
 			v.heal(whole)
 			v.undo()
+			v.bareFailed()
 		}
 		v.remain = size - len(whole)
 		v.swallow = swallow
@@ -110,9 +111,9 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ReadyForQuery, wire.ParameterStatus:
 		return size <= maxWhole
 	case wire.ErrorResponse:
-		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.names != nil)
+		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
-		return size == len(tagDiscard) || size == len(tagDeallocate)
+		return size <= len(tagDeallocate)
 	case wire.DataRow:
 		return size <= maxWhole && v.job == jobRole
 	}
@@ -154,6 +155,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 			return true, ok && (c != nil || v.job != jobNone)
 		}
 		return swallow, ok
+	}
+	if typ == wire.CommandComplete && len(msg) <= shortTag {
+		v.told(msg)
 	}
 	switch {
 	case typ == wire.CommandComplete && discarded(msg):
