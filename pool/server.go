@@ -315,7 +315,9 @@ func (v *Server) run(j job, query string) {
 		if j != jobRole {
 			v.since = v.shard.w.now()
 		}
-		v.move(ServerTested)
+		if v.state != ServerTested {
+			v.move(ServerTested)
+		}
 		v.shard.publishIdle()
 	}
 	e := owedQuery | owedSwallow
@@ -386,6 +388,10 @@ func (v *Server) jobDone() {
 		}
 		if j == jobReset {
 			v.afterReset()
+			return
+		}
+		if v.attrs() != configs.SessionAny {
+			v.askRole() // while it was unused nobody asked
 			return
 		}
 		w.offer(v)
