@@ -13,7 +13,7 @@
 //	wire/loop    event loops: the only room with raw system calls
 //	wire         this package
 //	configs      pgbouncer.ini, read into one immutable Snapshot
-//	integration  real Postgres, the simulator, transcripts, benchmarks
+//	integration  real Postgres, the simulator, transcripts, real drivers, benchmarks
 //
 // Imports run one way, cmd -> admin -> pool -> auth -> wire. configs imports
 // nothing of ours, and all but wire may read it.
