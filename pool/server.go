@@ -203,6 +203,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	untracked, vars := p.readParams(session.Params)
 	v.vars = vars
 	p.loggedIn(q)
+	s.rolesAsked = s.w.now() // the login saw to it
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
 	if !v.attach(session.Socket) {
