@@ -9,6 +9,7 @@
 //	admin        the console and its SHOW commands; admin/logs: the log
 //	pool         the rules: who gets which server, when, and when not
 //	pool/dial    looking names up, logging in to servers, sending cancel requests
+//	pool/ldap    asking LDAP servers about passwords
 //	auth         who may come in: exchanges as state machines, without I/O
 //	wire/loop    event loops: the only room with raw system calls
 //	wire         this package
