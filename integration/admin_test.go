@@ -17,7 +17,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
 	base := atRest(t, p, database)
-	watch := watchLimit(t, db, database, largest)
+	watch := watchLimit(t, db, largest, database)
 	c := startCrowd(t, p, database, pgx.QueryExecModeExec, faultClients)
 	for round := range 10 {
 		next := manyOverFew(db, database, map[string]string{
@@ -38,7 +38,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 	// A broken file changes nothing.
 	broken := manyOverFew(db, database, map[string]string{"pool_mode": "rocket"})
-	if err := p.Reload(testContext(t), broken); err == nil && !isPgBouncer(t, p) {
+	if err := p.Reload(testContext(t), broken); err == nil && !suite.pgbouncer {
 		t.Error("RELOAD of a broken file succeeded")
 	}
 	c = startCrowd(t, p, database, pgx.QueryExecModeExec, faultClients)

@@ -88,8 +88,8 @@ func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (
 	return hits, nil
 }
 
-// TestCancel cancels a query that would run for long, and one that waits for a
-// server. A request with a wrong key does nothing.
+// TestCancel cancels a query that would run for long; the connection is as good
+// as before. A request with a wrong key does nothing.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	db := suite.postgres

@@ -52,7 +52,7 @@ func TestConsoleUnderDrivers(t *testing.T) {
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
-	if isPgBouncer(t, p) {
+	if suite.pgbouncer {
 		t.Skip("PgBouncer's console knows the simple protocol only")
 	}
 	busy(t, p, database)

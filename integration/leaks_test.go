@@ -41,7 +41,7 @@ func atRest(t *testing.T, p *pooler.Pooler, database string) *baseline {
 	if b.sockets, b.files, err = descriptors(p); err != nil {
 		t.Fatal(err)
 	}
-	if !isPgBouncer(t, p) {
+	if !suite.pgbouncer {
 		if b.goroutines, err = goroutines(testContext(t), p); err != nil {
 			t.Fatal(err)
 		}

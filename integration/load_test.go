@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,10 @@ const (
 // loadTime is how long a load lasts.
 const loadTime = 2 * time.Second
 
+// manyLoops has the pool's servers and clients on several loops, whatever the
+// machine has.
+const manyLoops = 3
+
 // manyOverFew is the configuration of a transaction pool for a crowd.
 func manyOverFew(db *postgres.Cluster, database string, more map[string]string) pooler.Config {
 	settings := map[string]string{
@@ -35,9 +40,10 @@ func manyOverFew(db *postgres.Cluster, database string, more map[string]string) 
 		"max_client_conn":   strconv.Itoa(2 * manyClients),
 		"pool_mode":         "transaction",
 	}
-	for key, value := range more {
-		settings[key] = value
+	if !suite.pgbouncer {
+		settings["loops"] = strconv.Itoa(manyLoops)
 	}
+	maps.Copy(settings, more)
 	return config(db, database, settings)
 }
 
@@ -71,7 +77,7 @@ commit;
 		t.Fatal(err)
 	}
 	for _, protocol := range []string{"simple", "extended"} {
-		watch := watchLimit(t, db, database, fewServers)
+		watch := watchLimit(t, db, fewServers, database)
 		out, err := db.Pgbench(testContext(t), "-n", "-f", path, "-M", protocol,
 			"-c", strconv.Itoa(manyClients), "-j", "2", "-T", strconv.Itoa(int(2*loadTime.Seconds())),
 			"-h", p.Host, "-p", strconv.Itoa(p.Port), "-U", user, database)
@@ -90,12 +96,25 @@ commit;
 // phrase it.
 func TestManyClients(t *testing.T) {
 	t.Parallel()
+	for _, loops := range []int{1, manyLoops} {
+		if suite.pgbouncer && loops > 1 {
+			continue
+		}
+		t.Run(fmt.Sprintf("loops=%d", loops), func(t *testing.T) { manyOver(t, loops) })
+	}
+}
+
+func manyOver(t *testing.T, loops int) {
+	settings := map[string]string{}
+	if !suite.pgbouncer {
+		settings["loops"] = strconv.Itoa(loops)
+	}
 	db := suite.postgres
 	database := ownDatabase(t, db)
-	p := startPooler(t, manyOverFew(db, database, nil))
+	p := startPooler(t, manyOverFew(db, database, settings))
 	base := atRest(t, p, database)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
-		watch := watchLimit(t, db, database, fewServers)
+		watch := watchLimit(t, db, fewServers, database)
 		c := startCrowd(t, p, database, mode, manyClients)
 		c.runFor(t, loadTime)
 		if err := c.stop(); err != nil {
@@ -124,14 +143,22 @@ type crowd struct {
 // connect anew.
 type tolerance func(error) bool
 
+// startCrowd starts a crowd in which all are the same user.
 func startCrowd(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExecMode, clients int, allow ...tolerance) *crowd {
+	t.Helper()
+	return startMixedCrowd(t, []string{p.DSN(user, "", database)}, mode, clients, allow...)
+}
+
+// startMixedCrowd starts a crowd that comes in by the given URLs, turn by turn,
+// and returns when all are in.
+func startMixedCrowd(t *testing.T, urls []string, mode pgx.QueryExecMode, clients int, allow ...tolerance) *crowd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	c := &crowd{cancel: cancel}
 	var connected sync.WaitGroup
 	connected.Add(clients)
 	for id := range clients {
-		c.workers.Go(func() { c.client(ctx, p, database, mode, id, connected.Done, allow) })
+		c.workers.Go(func() { c.client(ctx, urls[id%len(urls)], mode, id, connected.Done, allow) })
 	}
 	t.Cleanup(func() { c.stop() })
 	connected.Wait()
@@ -140,12 +167,12 @@ func startCrowd(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryE
 
 // client is one of the crowd. It tells by connected when it is in, or will
 // never be.
-func (c *crowd) client(ctx context.Context, p *pooler.Pooler, database string, mode pgx.QueryExecMode, id int, connected func(), allow []tolerance) {
+func (c *crowd) client(ctx context.Context, url string, mode pgx.QueryExecMode, id int, connected func(), allow []tolerance) {
 	in := sync.OnceFunc(connected)
 	defer in()
 	for ctx.Err() == nil {
 		err := func() error {
-			conn, err := dial(ctx, p, database, mode)
+			conn, err := dialURL(ctx, url, mode)
 			if err != nil {
 				return err
 			}
@@ -295,18 +322,19 @@ func (c *crowd) stop() error {
 	return c.err()
 }
 
-// limitWatch samples the number of a database's backends.
+// limitWatch samples the number of backends of some databases.
 type limitWatch struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	samples, most int
-	err           error
-	limit         int
+	samples int
+	most    atomic.Int64
+	err     error
+	limit   int
 }
 
 // watchLimit watches pg_stat_activity until stop.
-func watchLimit(t *testing.T, db *postgres.Cluster, database string, limit int) *limitWatch {
+func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...string) *limitWatch {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &limitWatch{cancel: cancel, ended: make(chan struct{}), limit: limit}
@@ -321,29 +349,32 @@ func watchLimit(t *testing.T, db *postgres.Cluster, database string, limit int) 
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			var n int
-			if w.err = conn.QueryRow(context.Background(), "select count(*) from pg_stat_activity where datname = $1", database).Scan(&n); w.err != nil {
+			var n int64
+			if w.err = conn.QueryRow(context.Background(), "select count(*) from pg_stat_activity where datname = any($1)", databases).Scan(&n); w.err != nil {
 				return
 			}
 			w.samples++
-			w.most = max(w.most, n)
+			w.most.Store(max(w.most.Load(), n))
 			<-tick.C
 		}
 	}()
 	return w
 }
 
+// seen is the largest number of backends so far.
+func (w *limitWatch) seen() int { return int(w.most.Load()) }
+
 // stop fails the test if the limit was ever exceeded.
 func (w *limitWatch) stop(t *testing.T) {
 	t.Helper()
 	w.cancel()
 	<-w.ended
-	switch {
+	switch most := w.seen(); {
 	case w.err != nil:
 		t.Errorf("watching pg_stat_activity: %v", w.err)
-	case w.most > w.limit:
-		t.Errorf("pg_stat_activity showed %d backends, the limit is %d", w.most, w.limit)
-	case w.most == 0:
+	case most > w.limit:
+		t.Errorf("pg_stat_activity showed %d backends, the limit is %d", most, w.limit)
+	case most == 0:
 		t.Errorf("pg_stat_activity showed no backend in %d samples", w.samples)
 	}
 }

@@ -1,16 +1,12 @@
 package integration
 
 import (
-	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgweir/pgweir/integration/load"
 )
@@ -72,38 +68,4 @@ func TestLoginStorm(t *testing.T) {
 func firstLines(text string, n int) string {
 	lines := strings.SplitAfterN(text, "\n", n+1)
 	return strings.Join(lines[:min(n, len(lines))], "")
-}
-
-// TestTooManyClients fills the pooler: who comes too late is told why, and there
-// is room again when somebody leaves.
-func TestTooManyClients(t *testing.T) {
-	t.Parallel()
-	const most = 10
-	db := suite.postgres
-	database := ownDatabase(t, db)
-	p := startPooler(t, manyOverFew(db, database, map[string]string{"max_client_conn": fmt.Sprint(most)}))
-	base := atRest(t, p, database)
-	var in []*pgx.Conn
-	for range most {
-		in = append(in, connect(t, p, database, pgx.QueryExecModeExec))
-	}
-	_, err := dial(testContext(t), p, database, pgx.QueryExecModeExec)
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || !strings.Contains(pgErr.Message, "max_client_conn") {
-		t.Errorf("client %d: %v, want an error that names max_client_conn", most+1, err)
-	}
-	if err := in[0].Close(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "room for another client", func() error {
-		conn, err := dial(testContext(t), p, database, pgx.QueryExecModeExec)
-		if err != nil {
-			return err
-		}
-		return conn.Close(testContext(t))
-	})
-	for _, conn := range in {
-		conn.Close(context.Background())
-	}
-	base.check(t)
 }

@@ -23,7 +23,7 @@ func mortal(t *testing.T) (p *pooler.Pooler, database string, conn *pgx.Conn) {
 	p = startMortal(t, manyOverFew(db, database, map[string]string{
 		"pidfile": suite.sandbox.Path(database + ".pid"),
 	}))
-	if isPgBouncer(t, p) {
+	if suite.pgbouncer {
 		t.Skip("the signals of PgBouncer before 1.23 mean something else")
 	}
 	conn = connect(t, p, database, pgx.QueryExecModeExec)

@@ -22,6 +22,10 @@ var suite struct {
 	sandbox  *sandbox.Sandbox
 	postgres *postgres.Cluster
 	binary   string
+
+	// pgbouncer is set when the suite runs on a PgBouncer, to see whether the
+	// tests themselves are right.
+	pgbouncer bool
 }
 
 func TestMain(m *testing.M) {
@@ -43,6 +47,11 @@ func runSuite(m *testing.M) int {
 	if suite.binary, err = pooler.Binary(ctx, suite.sandbox); err != nil {
 		return failed(err)
 	}
+	version, err := suite.sandbox.Run(ctx, sandbox.Command{Path: suite.binary, Args: []string{"--version"}})
+	if err != nil {
+		return failed(err)
+	}
+	suite.pgbouncer = !strings.Contains(version, "pgweir")
 	if suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections); err != nil {
 		return failed(err)
 	}
@@ -79,6 +88,11 @@ func ownPostgres(t *testing.T) *postgres.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of Postgres ends:\n%s", lastLines(db.Log(), 20))
+		}
+	})
 	return db
 }
 
@@ -155,17 +169,6 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// isPgBouncer reports whether the suite runs on a PgBouncer, to see whether the
-// tests themselves are right.
-func isPgBouncer(t *testing.T, p *pooler.Pooler) bool {
-	t.Helper()
-	rows, err := p.Console(testContext(t), "SHOW VERSION")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return !strings.Contains(rows[0]["version"], "pgweir")
-}
-
 // connect opens a connection through the pooler that ends with the test. Its
 // statements are unnamed, or simple: a transaction pool takes both.
 func connect(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExecMode) *pgx.Conn {
@@ -179,7 +182,11 @@ func connect(t *testing.T, p *pooler.Pooler, database string, mode pgx.QueryExec
 }
 
 func dial(ctx context.Context, p *pooler.Pooler, database string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
-	c, err := pgx.ParseConfig(p.DSN(user, "", database))
+	return dialURL(ctx, p.DSN(user, "", database), mode)
+}
+
+func dialURL(ctx context.Context, url string, mode pgx.QueryExecMode) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}

@@ -24,8 +24,9 @@ type Client struct {
 	admin  *manned // ClientConsole
 	cancel *cancel // ClientCancel
 
-	held   []byte // input that could not be dealt with yet, in order
-	remain int    // bytes of the message that is passing through; dropped without a server
+	names  map[string]*statement // see statements.go; nil if none
+	held   []byte                // input that could not be dealt with yet, in order
+	remain int                   // bytes of the message that is passing through; dropped without a server
 	vars   vars
 
 	state     ClientState
@@ -146,163 +147,6 @@ func (c *Client) readOn() {
 	}
 }
 
-// relay sends on what c asks, and holds what can't be sent yet.
-func (c *Client) relay(b []byte) {
-	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
-	start, i := 0, 0 // b[start:i] is to be sent
-	for i < len(b) {
-		if c.remain > 0 {
-			n := min(c.remain, len(b)-i)
-			c.remain -= n
-			i += n
-			if c.server == nil {
-				start = i
-			}
-			continue
-		}
-		typ, size, ok, err := wire.Peek(b[i:], limit)
-		if err != nil {
-			c.send(b[start:i])
-			c.disconnect(true, badHeader(b[i:]))
-			return
-		}
-		if !ok {
-			break
-		}
-		var e owed
-		switch typ {
-		case wire.Query:
-			if c.w.p.Snapshot().Main.DisablePQExec {
-				c.send(b[start:i])
-				c.disconnect(true, "PQexec disallowed")
-				return
-			}
-			e = owedQuery
-		case wire.Parse:
-			e = owedParse
-		case wire.Bind:
-			e = owedBind
-		case wire.Describe:
-			e = owedDescribe
-		case wire.Execute:
-			e = owedExecute
-		case wire.Close:
-			e = owedClose
-		case wire.Sync:
-			e = owedSync
-		case wire.FunctionCall:
-			e = owedFunction
-		case wire.CopyDone, wire.CopyFail:
-			e = owedCopyEnd
-		case wire.Flush, wire.CopyData:
-		case wire.Terminate:
-			c.send(b[start:i])
-			c.disconnect(false, "client close request")
-			return
-		default:
-			c.send(b[start:i])
-			c.disconnect(true, "unknown pkt")
-			return
-		}
-		if c.server == nil {
-			switch {
-			case c.discard:
-				if typ == wire.Sync {
-					c.discard = false
-					c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
-				}
-				e = 0
-			case e == owedCopyEnd:
-				e = 0 // the COPY is over, and its server gone
-			case e != 0:
-				if c.tooFull() {
-					c.keepInput(b[i:])
-					return
-				}
-				c.begin()
-				if !c.shard.acquire(c) {
-					if c.state != ClientClosed {
-						c.keepInput(b[i:])
-					}
-					return
-				}
-			}
-		}
-		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed {
-				c.throttled = true
-				c.conn.Pause()
-				c.send(b[start:i])
-				c.keepInput(b[i:])
-				return
-			}
-			if e != 0 {
-				if !c.busy && e != owedCopyEnd {
-					c.begin()
-				}
-				v.ledger.push(e)
-			}
-		}
-		n := min(size, len(b)-i)
-		c.remain = size - n
-		i += n
-		if c.server == nil {
-			start = i
-		}
-	}
-	c.send(b[start:i])
-	c.keepInput(b[i:])
-	if v := c.server; v != nil && c.remain == 0 {
-		v.rest()
-	}
-}
-
-// begin notes that a query begins, and a transaction if none is open.
-func (c *Client) begin() {
-	now := c.w.now()
-	c.busy, c.queryStart = true, now
-	if !c.inXact {
-		c.inXact, c.xactStart = true, now
-	}
-}
-
-// maxQueued is how much may be queued for a server before its client is not
-// read any more.
-const maxQueued = 64 << 10
-
-// send passes b on to the server.
-func (c *Client) send(b []byte) {
-	v := c.server
-	if len(b) == 0 || v == nil {
-		return
-	}
-	c.shard.stats.Received += uint64(len(b))
-	v.conn.Write(b)
-	if v.conn.Queued() > maxQueued {
-		c.stalled = true
-		c.conn.Pause()
-	}
-}
-
-// unstall goes on reading after the server took what was queued for it.
-func (c *Client) unstall() {
-	if c.stalled {
-		c.stalled = false
-		c.readOn()
-	}
-}
-
-// tooFull reports whether c has more replies in hand than it may have before
-// it asks for others. It is not read from then until they are taken.
-func (c *Client) tooFull() bool {
-	if c.conn.Queued() <= c.w.p.Snapshot().Main.ClientBuffer {
-		return false
-	}
-	c.full = true
-	c.conn.Pause()
-	return true
-}
-
 // Drained implements wire.Handler.
 func (c *Client) Drained() {
 	if v := c.server; v != nil {
@@ -389,6 +233,7 @@ func (c *Client) end(reason string) {
 		c.cancel.giveUp()
 	}
 	c.endLogin()
+	c.forgetAll()
 	if waited {
 		if login != nil {
 			c.shard.logins--

@@ -217,6 +217,7 @@ func (c *Client) info() ClientInfo {
 		i.LinkID = c.server.id
 	}
 	i.ApplicationName = p.applicationName(c.vars)
+	i.PreparedStatements = len(c.names)
 	return i
 }
 
@@ -237,6 +238,7 @@ func (v *Server) info() ServerInfo {
 		}
 	}
 	i.ApplicationName = p.applicationName(v.vars)
+	i.PreparedStatements = len(v.prepared.of)
 	return i
 }
 

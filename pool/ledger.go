@@ -24,6 +24,28 @@ const (
 	owedKind    owed = 0x0f
 	owedSwallow owed = 0x10 // the answer is pgweir's own, and goes to nobody
 	owedProbe   owed = 0x20 // with owedQuery|owedSwallow: see ledger.doubt
+	owedRef     owed = 0x40 // the next of ledger.refs belongs to it
+	owedLocal   owed = 0x80 // the server was not asked: pgweir answers when it is the oldest
+)
+
+// ref is what an entry means for prepared statements: what was taken for
+// granted when the message was sent, and is undone if the server ignores it.
+type ref struct {
+	st   *statement
+	name string // the client's name for it, if the client is concerned
+	what refKind
+}
+
+type refKind uint8
+
+const (
+	refUse      refKind = iota // a Bind: nothing to undo
+	refRegister                // the client has the name, if it had not been there
+	refPrepare                 // the server has the statement
+	refBoth                    // refRegister and refPrepare
+	refForget                  // the client has the name no more
+	refEvict                   // the server has the statement no more
+	refStale                   // the same of one that is parsed anew right after
 )
 
 // ledger is the queue of replies a server owes, oldest first, and what follows
@@ -53,6 +75,13 @@ type ledger struct {
 	// and no Sync has ended what they began: the server may be in a
 	// transaction that no ReadyForQuery tells of.
 	unsynced bool
+
+	// refs are those of the entries with owedRef, in the same order, from
+	// refs[refAt] on. undone are those of the entries that an error has just
+	// dropped, oldest first: whoever told the ledger of the error undoes them.
+	refs   []ref
+	refAt  int
+	undone []ref
 
 	// copying is what the head is in the middle of.
 	copying copyMode
@@ -129,7 +158,47 @@ func (l *ledger) first() owed {
 	return l.ring[l.head]
 }
 
+// pushRef is push for an entry with a ref. It must not be called while the
+// server ignores what it is sent.
+func (l *ledger) pushRef(e owed, r ref) {
+	l.refs = append(l.refs, r)
+	l.push(e | owedRef)
+}
+
+// takeRef takes out the oldest ref.
+func (l *ledger) takeRef() ref {
+	r := l.refs[l.refAt]
+	l.refs[l.refAt] = ref{}
+	if l.refAt++; l.refAt == len(l.refs) {
+		l.refs, l.refAt = l.refs[:0], 0
+	}
+	return r
+}
+
+// local reports whether the oldest entry is one that pgweir answers.
+func (l *ledger) local() bool { return l.n > 0 && l.ring[l.head]&owedLocal != 0 }
+
+// pop takes the oldest entry off, which was answered, and with it the ends of
+// COPYs that came too late: the server ignores them.
 func (l *ledger) pop() {
+	if l.ring[l.head]&owedRef != 0 {
+		l.takeRef()
+	}
+	l.shift()
+	for l.n > 0 && l.first() == owedCopyEnd {
+		l.shift()
+	}
+}
+
+// drop takes the oldest entry off, which the server ignores.
+func (l *ledger) drop() {
+	if l.ring[l.head]&owedRef != 0 {
+		l.undone = append(l.undone, l.takeRef())
+	}
+	l.shift()
+}
+
+func (l *ledger) shift() {
 	l.head = (l.head + 1) & (len(l.ring) - 1)
 	if l.n--; l.n == 0 && len(l.ring) > len(l.small) {
 		l.ring, l.head = l.small[:], 0 // give a burst's memory back
@@ -169,12 +238,12 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		if head&owedProbe != 0 {
 			l.doubt = false
 		}
-		in := l.copying == copyIn
+		ok = l.copying != copyIn || l.endCopy()
 		l.copying = copyNone
 		if kind == owedExecute {
 			l.popIf(owedExecute)
 		}
-		return swallow, !in || l.endCopy(kind)
+		return swallow, ok
 	case wire.ParseComplete:
 		return swallow, l.popIf(owedParse)
 	case wire.BindComplete:
@@ -191,7 +260,8 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 		return swallow, true
 	case wire.ErrorResponse:
 		l.failed(kind)
-		return swallow, true
+		// A Parse of pgweir's own fails for the Bind that it was sent for.
+		return swallow && kind == owedQuery, true
 	}
 	return false, false
 }
@@ -207,69 +277,48 @@ func (l *ledger) popIf(kind owed) bool {
 	return true
 }
 
-// endCopy drops what the server ignored while it took in a COPY that
-// succeeded: every Sync before the CopyDone, and that. kind is what the COPY
-// belonged to; a Query stays at the head.
-func (l *ledger) endCopy(kind owed) bool {
-	at := 0
-	if kind == owedQuery {
-		at = 1
+// endCopy drops what the server ignored while it took in the COPY of the oldest
+// entry, which succeeded: every Sync before the CopyDone, and that.
+func (l *ledger) endCopy() bool {
+	l.dropSyncs()
+	if l.n < 2 || l.get(1) != owedCopyEnd {
+		return false // no CopyDone was sent, and yet the COPY succeeded
 	}
-	for l.n > at {
-		e := l.get(at) & owedKind
-		l.removeAt(at)
-		if e == owedCopyEnd {
-			return true
-		}
-		if e != owedSync {
-			return false // the server would have failed on it
-		}
-	}
-	return false // no CopyDone was sent, and yet the COPY succeeded
+	l.dropSecond()
+	return true
 }
 
-// removeAt takes out entry i, which is 0 or 1.
-func (l *ledger) removeAt(i int) {
-	if i == 1 {
-		l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
+// dropSyncs drops the Syncs that follow the oldest entry directly. It reports
+// whether there were any.
+func (l *ledger) dropSyncs() (found bool) {
+	for l.n > 1 && l.get(1)&owedKind == owedSync {
+		l.dropSecond()
+		found = true
 	}
-	l.pop()
+	return found
+}
+
+// dropSecond takes out the entry behind the oldest one.
+func (l *ledger) dropSecond() {
+	l.ring[(l.head+1)&(len(l.ring)-1)] = l.ring[l.head]
+	l.shift()
 }
 
 // failed takes an ErrorResponse to the entry of the given kind into account.
 func (l *ledger) failed(kind owed) {
 	in := l.copying == copyIn
 	l.copying = copyNone
-	if kind == 0 || kind == owedQuery || kind == owedFunction || kind == owedSync {
-		if in && l.syncBeforeCopyEnd() {
-			l.doubt = true
-		}
+	if in && l.dropSyncs() {
+		l.doubt = true // the COPY may have swallowed them
+	}
+	switch kind {
+	case 0, owedQuery, owedFunction, owedSync:
 		return // a ReadyForQuery ends it
 	}
-	if in {
-		l.pop() // the Execute
-		for l.n > 0 && l.first()&owedKind == owedSync {
-			l.pop()
-			l.doubt = true
-		}
-		if l.n > 0 && l.first() == owedCopyEnd {
-			l.pop()
-		}
-	}
 	for l.n > 0 && l.first()&owedKind != owedSync {
-		l.pop()
+		l.drop()
 	}
 	l.skipping = l.n == 0
-}
-
-// syncBeforeCopyEnd reports whether a Sync follows the Query at the head
-// directly, where a COPY may have swallowed it; such Syncs are dropped.
-func (l *ledger) syncBeforeCopyEnd() (found bool) {
-	for l.n > 1 && l.get(1)&owedKind == owedSync {
-		l.removeAt(1)
-		found = true
-	}
-	return found
 }
 
 // ready takes a ReadyForQuery into account.
@@ -282,9 +331,6 @@ func (l *ledger) ready() (swallow, ok bool) {
 		}
 		l.unsynced = false
 		l.pop()
-		for l.n > 0 && l.first() == owedCopyEnd {
-			l.pop() // came too late for its COPY; the server ignores it
-		}
 		return head&owedSwallow != 0, l.copying == copyNone
 	case 0:
 		// Only a Sync that the failed COPY had not ignored answers here, and

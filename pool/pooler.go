@@ -79,12 +79,13 @@ type Dialer interface {
 // that its socket touches belong to one Worker; what is here is either
 // immutable, or an atomic, or guarded by mu.
 type Pooler struct {
-	opts      Options
-	log       Logger
-	workers   []*Worker
-	tracked   *tracked
-	verifiers *auth.Verifiers
-	console   Console
+	opts       Options
+	log        Logger
+	workers    []*Worker
+	tracked    *tracked
+	verifiers  *auth.Verifiers
+	statements statements
+	console    Console
 
 	snapshot atomic.Pointer[configs.Snapshot]
 	ids      atomic.Uint64 // SHOW CLIENTS.id: one counter for clients and servers

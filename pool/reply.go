@@ -40,6 +40,11 @@ func (v *Server) Data(b []byte) {
 		if !ok || size > len(b)-i && v.wantsWhole(typ, size) {
 			break
 		}
+		if v.ledger.local() {
+			v.forward(b[start:i])
+			start = i
+			v.answerLocal()
+		}
 		whole := b[i:min(i+size, len(b))]
 		swallow, ok := v.look(typ, whole)
 		if !ok {
@@ -49,6 +54,15 @@ func (v *Server) Data(b []byte) {
 		}
 		if swallow && start < i {
 			v.forward(b[start:i])
+		}
+		if typ == wire.ErrorResponse {
+			if own := v.rename(whole); own != nil && !swallow {
+				v.forward(b[start:i])
+				v.forward(own)
+				swallow = true
+			}
+			v.heal(whole)
+			v.undo()
 		}
 		v.remain = size - len(whole)
 		v.swallow = swallow
@@ -66,6 +80,10 @@ func (v *Server) Data(b []byte) {
 		}
 	}
 	v.forward(b[start:i])
+	if v.ledger.local() {
+		v.answerLocal()
+		v.forward(nil)
+	}
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
@@ -91,7 +109,9 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ReadyForQuery, wire.ParameterStatus:
 		return size <= maxWhole
 	case wire.ErrorResponse:
-		return size <= maxWhole && (v.client == nil || v.job == jobSets)
+		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.names != nil)
+	case wire.CommandComplete:
+		return size == len(tagDiscard) || size == len(tagDeallocate)
 	}
 	return false
 }
@@ -132,6 +152,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		}
 		return swallow, ok
 	}
+	if typ == wire.CommandComplete && discarded(msg) {
+		v.discardedAll()
+	}
 	swallow, ok = v.ledger.answered(typ)
 	return swallow || c == nil, ok && (c != nil || v.job != jobNone)
 }
@@ -156,9 +179,19 @@ func (v *Server) setParameter(body []byte) (ok bool) {
 	return true
 }
 
-// forward sends b to the client.
+// forward sends b to the client, after what pgweir itself has to say.
 func (v *Server) forward(b []byte) {
 	c := v.client
+	if len(v.local) > 0 {
+		w := v.shard.w
+		if len(b) <= maxGather {
+			w.scratch = append(append(w.scratch[:0], v.local...), b...)
+			b = w.scratch
+		} else if c != nil {
+			c.conn.Write(v.local)
+		}
+		v.local = v.local[:0]
+	}
 	if len(b) == 0 || c == nil {
 		return
 	}

@@ -22,6 +22,9 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
+	prepared prepared
+	local    []byte // answers of pgweir's own that go out with what follows
+
 	part    []byte // the begin of a message that must be seen whole, or of a header
 	remain  int    // bytes of the message that is passing through
 	swallow bool   // and it goes to nobody
@@ -240,6 +243,7 @@ func (v *Server) lost(socket wire.Socket) {
 
 // dead ends a server that has no connection.
 func (v *Server) dead() {
+	v.forgetStatements()
 	v.move(ServerClosed)
 	v.shard.pool.connected.Add(-1)
 	v.shard.w.p.free(v.shard.pool)
@@ -440,9 +444,7 @@ func (v *Server) afterReset() {
 		v.since = s.w.now()
 		v.move(ServerUsed)
 		s.publishIdle()
-		if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 {
-			s.test()
-		}
+		s.help()
 		return
 	}
 	s.w.offer(v)
@@ -479,6 +481,7 @@ func (v *Server) close(reason string, polite bool) {
 	v.move(ServerClosed)
 	v.shard.w.drop(v.part)
 	v.part = nil
+	v.forgetStatements()
 	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
 		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
 		v.conn.Close()

@@ -125,7 +125,10 @@ func (s *Shard) longestUnused() *Server {
 	return v
 }
 
-func (s *Shard) paused() bool { return s.w.p.paused.Load() || s.pool.db.paused.Load() }
+// paused reports whether nobody may be given a server now.
+func (s *Shard) paused() bool {
+	return s.w.p.paused.Load() || s.pool.db.paused.Load() || s.pool.db.removed.Load()
+}
 
 // takeIdle is the next idle server that may be used, still in its list; nil if
 // there is none. Those that may not be used any more are closed on the way.
@@ -190,9 +193,7 @@ func (s *Shard) take(v *Server) {
 		if s.pair(c, v) {
 			c.proceed()
 		}
-		if since != 0 {
-			s.test() // v may have been checked for a waiter elsewhere
-		}
+		s.help() // v may have been checked for a waiter elsewhere
 		return
 	}
 	s.keep(v)
@@ -284,6 +285,7 @@ func (s *Shard) provide() {
 			c.proceed()
 		}
 	}
+	s.help()
 	if s.waiting.n == 0 {
 		s.setHeld(holdNone)
 		return
@@ -329,6 +331,17 @@ func (s *Shard) testElsewhere() {
 			from.w.loop.Post(from.test)
 			return
 		}
+	}
+}
+
+// help checks a server that was unused for long if somebody waits elsewhere and
+// no other is being checked.
+func (s *Shard) help() {
+	if s.used.n == 0 || s.tested.n > 0 {
+		return
+	}
+	if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 {
+		s.test()
 	}
 }
 

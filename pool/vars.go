@@ -146,21 +146,48 @@ func appendSearchPath(dst []byte, s string) []byte {
 }
 
 // plainSearchPath reports whether s is a list of identifiers and nothing else,
-// so that it may stand in a statement as it is.
+// so that it may stand in a statement as it is. A dollar sign begins a string
+// anywhere but within an identifier, quoted or not.
 func plainSearchPath(s string) bool {
-	quoted := false
+	for {
+		s = strings.TrimLeft(s, " ")
+		n := identifier(s)
+		if n == 0 {
+			return false
+		}
+		if s = strings.TrimLeft(s[n:], " "); s == "" {
+			return true
+		}
+		if s[0] != ',' {
+			return false
+		}
+		s = s[1:]
+	}
+}
+
+// identifier is the length of the identifier that s begins with, 0 if it
+// begins with none.
+func identifier(s string) int {
+	if strings.HasPrefix(s, `"`) {
+		end := strings.IndexByte(s[1:], '"')
+		if end < 1 {
+			return 0
+		}
+		if n := end + 2; n == len(s) || s[n] != '"' {
+			return n
+		}
+		return 0 // a quote within: as a literal it is safe
+	}
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case c == '"':
-			quoted = !quoted
-		case quoted, c == ',', c == ' ', c == '_', c == '$' && i > 0, c >= 0x80,
-			'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '_', c >= 0x80, 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case i > 0 && (c == '$' || '0' <= c && c <= '9'):
 		default:
-			return false
+			return i
 		}
 	}
-	return !quoted
+	return len(s)
 }
 
 // appendLiteral appends s as an SQL literal that reads the same whatever

@@ -26,6 +26,7 @@ type Worker struct {
 	cancels  list[Client, *Client] // ClientCancel
 
 	scratch []byte   // for messages of pgweir's own; never kept over a call
+	gather  []byte   // for messages to a server that are not as they came
 	joined  []byte   // a partial message and what came behind it
 	buffers [][]byte // free buffers of bufferSize
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -144,9 +145,7 @@ func (b *bench) startPooler(ctx context.Context, t *target, binary string, setti
 		Databases: []string{fmt.Sprintf("%s = host=%s port=%d user=%s", database, b.postgres.Host, b.postgres.Port, postgres.Superuser)},
 		Userlist:  map[string]string{trustedUser: "", scramUser: b.secret},
 	}
-	for key, value := range settings {
-		config.Settings[key] = value
-	}
+	maps.Copy(config.Settings, settings)
 	name := fmt.Sprintf("%s-%d", strings.ToLower(strings.ReplaceAll(t.name, " ", "-")), time.Now().UnixNano())
 	t.pooler, err = pooler.Start(ctx, b.sandbox, name, binary, config)
 	if err != nil {

@@ -121,7 +121,20 @@ func (s *show) startPooler(ctx context.Context, back backend) error {
 		return err
 	}
 	step("pgweir is in front of it, on port %d", s.pgweir.Port)
-	return nil
+	return s.probe(ctx)
+}
+
+// probe has one client come in, so that a Postgres that can't be reached is
+// told of once, and not by every client.
+func (s *show) probe(ctx context.Context) error {
+	const patience = 15 * time.Second
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := pgx.Connect(limited, s.pgweir.DSN(user, s.password, database))
+	if err != nil {
+		return fmt.Errorf("no client gets through to Postgres: %w; pgweir's log:\n%s", err, s.pgweir.Log())
+	}
+	return conn.Close(ctx)
 }
 
 // load has all clients ask at once, as fast as they are answered.

@@ -190,15 +190,6 @@ func (p *Pooler) DSN(user, password, database string) string {
 // Row is one row of a SHOW command: column name to value.
 type Row map[string]string
 
-// Int returns a column that holds a number.
-func (r Row) Int(column string) int {
-	n, err := strconv.Atoi(r[column])
-	if err != nil {
-		panic(fmt.Sprintf("column %s: %v in %v", column, err, r))
-	}
-	return n
-}
-
 // Console runs one command on the console, over a connection of its own.
 func (p *Pooler) Console(ctx context.Context, command string) (_ []Row, err error) {
 	conn, err := pgconn.Connect(ctx, p.DSN(Admin, p.Password, "pgbouncer"))

@@ -175,9 +175,6 @@ func (c *Cluster) Exec(ctx context.Context, sql string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// PID is the process id of the postmaster.
-func (c *Cluster) PID() int { return c.server.PID() }
-
 // Log is what the server has written so far, over all its starts.
 func (c *Cluster) Log() string { return c.server.Log() }
 

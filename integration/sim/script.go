@@ -194,6 +194,10 @@ func (c *client) script() {
 		return
 	}
 	blocks := !w.set.statement() || w.chance(20)
+	if w.set.session() && w.chance(4) {
+		c.session()
+		return
+	}
 	switch w.rng.IntN(14) {
 	case 0, 1:
 		c.query(c.sel())
@@ -217,10 +221,6 @@ func (c *client) script() {
 	case 10:
 		c.suspended()
 	case 11:
-		if w.set.session() {
-			c.session()
-			return
-		}
 		c.query(c.setting())
 	default:
 		if blocks {

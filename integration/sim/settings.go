@@ -45,7 +45,7 @@ type account struct {
 
 // draw draws the settings.
 func (s *settings) draw(w *World) {
-	mode := pick(w, "session", "transaction", "transaction", "transaction", "statement")
+	mode := pick(w, "session", "session", "transaction", "transaction", "transaction", "statement")
 	s.loops = pick(w, 1, 2, 2, 3)
 	s.clients = 2 + w.rng.IntN(14)
 	s.mixed = w.chance(6)

@@ -1,0 +1,215 @@
+package pool
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pgweir/pgweir/configs"
+)
+
+// someTracked is the default list.
+func someTracked() *tracked {
+	var m configs.Main
+	return newTracked(m.TrackedParameters())
+}
+
+// someVars makes vars of pairs of names and values.
+func someVars(t *tracked, pairs ...string) vars {
+	values := make([]value, len(t.names))
+	for pair := range slices.Chunk(pairs, 2) {
+		i, ok := t.lookup(pair[0])
+		if !ok {
+			panic("not tracked: " + pair[0])
+		}
+		values[i] = value{pair[1], true}
+	}
+	return makeVars(values)
+}
+
+func TestVarsRoundTrip(t *testing.T) {
+	tr := someTracked()
+	for _, text := range []string{"", "-", "=", "ISO, MDY", "it's", "\x01", strings.Repeat("x", 1000)} {
+		v := someVars(tr, "TimeZone", text, "application_name", text+text)
+		for i, got := range v.values(tr) {
+			want := value{}
+			switch tr.names[i] {
+			case "TimeZone":
+				want = value{text, true}
+			case "application_name":
+				want = value{text + text, true}
+			}
+			if got != want {
+				t.Errorf("%s of %q is %v, want %v", tr.names[i], text, got, want)
+			}
+			if one := v.get(tr, i); one != want {
+				t.Errorf("get of %s is %v, want %v", tr.names[i], one, want)
+			}
+		}
+	}
+	if slices.ContainsFunc((vars{}).values(tr), func(v value) bool { return v.known }) {
+		t.Error("the zero vars knows something")
+	}
+}
+
+func TestVarsEqual(t *testing.T) {
+	tr := someTracked()
+	i, _ := tr.lookup("timezone")
+	a := someVars(tr, "TimeZone", "UTC")
+	if b := someVars(tr, "timezone", "Asia/Tokyo").with(tr, i, "UTC"); a != b {
+		t.Error("equal vars differ")
+	}
+	if a == a.with(tr, i, "utc") {
+		t.Error("different vars are equal")
+	}
+	if a == someVars(tr, "TimeZone", "UTC", "application_name", "") {
+		t.Error("an empty value is an unknown one")
+	}
+}
+
+func TestVarsAdopt(t *testing.T) {
+	tr := someTracked()
+	had := someVars(tr, "TimeZone", "UTC", "DateStyle", "ISO, MDY", "client_encoding", "UTF8")
+	client := someVars(tr, "TimeZone", "UTC", "DateStyle", "german", "client_encoding", "utf8", "application_name", "me")
+	// The server was told the DateStyle; its TimeZone changed by itself.
+	now := someVars(tr, "TimeZone", "Asia/Tokyo", "DateStyle", "German, DMY", "client_encoding", "UTF8")
+	want := someVars(tr, "TimeZone", "UTC", "DateStyle", "German, DMY", "client_encoding", "UTF8", "application_name", "me")
+	if got := client.adopt(tr, had, now); got != want {
+		t.Errorf("%v, want %v", got.values(tr), want.values(tr))
+	}
+}
+
+func TestAppendSets(t *testing.T) {
+	tr := someTracked()
+	have := someVars(
+		tr, "TimeZone", "UTC", "DateStyle", "ISO, MDY", "client_encoding", "UTF8", "search_path", `"$user", public`,
+		"application_name", "",
+	)
+	for _, c := range []struct {
+		want []string
+		sql  string
+	}{
+		{nil, ""},
+		{[]string{"TimeZone", "UTC"}, ""},
+		{[]string{"client_encoding", "utf8"}, ""}, // the same in another case
+		{[]string{"TimeZone", "Asia/Tokyo"}, "SET TimeZone='Asia/Tokyo';"},
+		{[]string{"TimeZone", "Asia/Tokyo", "DateStyle", "German"}, "SET DateStyle='German';SET TimeZone='Asia/Tokyo';"},
+		{[]string{"IntervalStyle", "iso_8601"}, ""}, // never reported by the server
+		{[]string{"application_name", "it's"}, "SET application_name='it''s';"},
+		{[]string{"application_name", `a\b`}, `SET application_name=E'a\\b';`},
+		{[]string{"application_name", `\'; drop table t; --`}, `SET application_name=E'\\''; drop table t; --';`},
+		{[]string{"search_path", "app, public"}, "SET search_path=app, public;"},
+		{[]string{"search_path", `"a;b", public`}, `SET search_path="a;b", public;`},
+		{[]string{"search_path", `""`}, "SET search_path='';"},
+		{[]string{"search_path", ""}, "SET search_path='';"},
+		{[]string{"search_path", "public; drop table t"}, "SET search_path='public; drop table t';"},
+		{[]string{"search_path", `a" ; drop table t; --`}, `SET search_path='a" ; drop table t; --';`},
+		{[]string{"search_path", "public -- "}, "SET search_path='public -- ';"},
+		{[]string{"search_path", "a'b"}, "SET search_path='a''b';"},
+		{[]string{"search_path", `a,$$"$$; drop table t; --"`}, `SET search_path='a,$$"$$; drop table t; --"';`},
+		{[]string{"search_path", "0$$"}, "SET search_path='0$$';"},
+		{[]string{"search_path", "a$b, _c, é"}, "SET search_path=a$b, _c, é;"},
+		{[]string{"search_path", "a b"}, "SET search_path='a b';"},
+		{[]string{"search_path", "a,"}, "SET search_path='a,';"},
+	} {
+		if got := string(appendSets(nil, tr, have, someVars(tr, c.want...))); got != c.sql {
+			t.Errorf("%q: %s, want %s", c.want, got, c.sql)
+		}
+	}
+}
+
+// FuzzAppendSets gives a client any value for two parameters. What the server
+// is told must be two statements that set them, whatever its
+// standard_conforming_strings is.
+func FuzzAppendSets(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"me", "public"}, {"it's", `"$user", public`}, {`\`, `\`}, {`\'`, `"`}, {"';", "a;b"}, {"", `"";`}, {"E'", "a,,b"}, {"$$", "$$a$$"},
+		{"é", "é, \xff"}, {"--", "a--b"}, {"/*", "/*"}, {`''`, `'`},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	tr := someTracked()
+	have := someVars(tr, "application_name", "before", "search_path", "before")
+	f.Fuzz(func(t *testing.T, app, path string) {
+		app, path = strings.ReplaceAll(app, "\x00", ""), strings.ReplaceAll(path, "\x00", "")
+		if strings.EqualFold(app, "before") || strings.EqualFold(path, "before") {
+			return
+		}
+		sql := string(appendSets(nil, tr, have, someVars(tr, "application_name", app, "search_path", path)))
+		for _, conforming := range []bool{true, false} {
+			rest, ok := strings.CutPrefix(sql, "SET application_name=")
+			if !ok {
+				t.Fatalf("%s", sql)
+			}
+			got, rest, ok := readLiteral(rest, conforming)
+			if !ok || got != app {
+				t.Fatalf("application_name %q is %q in %s (conforming %t)", app, got, sql, conforming)
+			}
+			rest, ok = strings.CutPrefix(rest, ";SET search_path=")
+			if !ok {
+				t.Fatalf("something comes between: %s", sql)
+			}
+			rest, ok = skipSearchPath(rest, conforming)
+			if !ok || rest != ";" {
+				t.Fatalf("something comes behind: %q in %s (conforming %t)", rest, sql, conforming)
+			}
+		}
+	})
+}
+
+// readLiteral reads a string constant as Postgres does.
+func readLiteral(s string, conforming bool) (value, rest string, ok bool) {
+	escapes := !conforming
+	if strings.HasPrefix(s, "E'") {
+		escapes, s = true, s[1:]
+	}
+	if !strings.HasPrefix(s, "'") {
+		return "", s, false
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && escapes:
+			if i++; i == len(s) {
+				return "", s, false
+			}
+			b.WriteByte(s[i])
+		case s[i] != '\'':
+			b.WriteByte(s[i])
+		case i+1 < len(s) && s[i+1] == '\'':
+			i++
+			b.WriteByte('\'')
+		default:
+			return b.String(), s[i+1:], true
+		}
+	}
+	return "", s, false
+}
+
+// skipSearchPath reads a literal, or what Postgres' scanner takes for
+// identifiers with commas between them, up to anything else.
+func skipSearchPath(s string, conforming bool) (rest string, ok bool) {
+	if strings.HasPrefix(s, "'") || strings.HasPrefix(s, "E'") {
+		_, rest, ok = readLiteral(s, conforming)
+		return rest, ok
+	}
+	within := false // an identifier
+	for s != "" {
+		c := s[0]
+		letter := c == '_' || c >= 0x80 || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		switch {
+		case c == '"':
+			end := strings.IndexByte(s[1:], '"')
+			if end < 0 {
+				return s, false
+			}
+			s = s[end+1:]
+		case letter, c == ' ', c == ',', within && (c == '$' || '0' <= c && c <= '9'):
+		default:
+			return s, true
+		}
+		within = letter || within && c != ' ' && c != ',' && c != '"'
+		s = s[1:]
+	}
+	return s, true
+}
