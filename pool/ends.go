@@ -15,10 +15,19 @@ type ends struct {
 	local    unique.Handle[netip.AddrPort]
 	pid, uid int32 // of the process at the other end of a unix socket, else -1
 	unix     bool
+	tls      string // the TLS session as SHOW CLIENTS has it, "" without one
 }
 
 func endsOf(s wire.Socket) ends {
-	return ends{s.Remote, unique.Make(s.Local), int32(s.PeerPID), int32(s.PeerUID), s.Unix}
+	return ends{s.Remote, unique.Make(s.Local), int32(s.PeerPID), int32(s.PeerUID), s.Unix, tlsText(s.TLS)}
+}
+
+// tlsText describes a session; "" is none. All that are alike share it.
+func tlsText(s wire.Stream) string {
+	if s == nil {
+		return ""
+	}
+	return unique.Make(s.String()).Value()
 }
 
 // from is the far end as log lines write it, and our own end likewise.

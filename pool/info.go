@@ -252,6 +252,7 @@ func socketInfo(e *ends) (i SocketInfo) {
 	i.RemotePID = max(int(e.pid), 0)
 	i.Addr, i.Port = addrPort(e.remote)
 	i.LocalAddr, i.LocalPort = addrPort(e.local.Value())
+	i.TLS = e.tls
 	return i
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pgweir/pgweir/admin/logs"
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/loop"
@@ -34,6 +35,7 @@ type process struct {
 	loops   []*loop.Loop
 	sockets *listeners
 	notify  notifier
+	tls     *certs.Keeper // what clients get TLS by
 
 	ended    chan struct{} // closed when a shutdown has come to its end
 	periods  chan struct{} // of capacity 1: stats_period may have changed
@@ -46,8 +48,12 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		log:     log,
 		sockets: sockets,
 		notify:  notifier(os.Getenv("NOTIFY_SOCKET")),
+		tls:     new(certs.Keeper),
 		ended:   make(chan struct{}),
 		periods: make(chan struct{}, 1),
+	}
+	if err := p.configureTLS(snap); err != nil {
+		return nil, err
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -75,6 +81,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Snapshot:       snap,
 		Loops:          loops,
 		Dialer:         &dial.Chores{Detach: loop.Detach, Context: context.Background()},
+		ClientTLS:      p.tls.Config,
 		Chore:          func(fn func()) { go p.chore(fn) },
 		Random:         rand.Reader,
 		Seed:           uint64(time.Now().UnixNano()),
@@ -118,6 +125,7 @@ func (p *process) run() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.logStats(ctx)
+	go p.watchTLS(ctx)
 	return func() {
 		cancel()
 		for _, l := range p.loops {
@@ -173,6 +181,9 @@ func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
 	if err := configureLog(p.log, &next.Main); err != nil {
 		return nil, err
 	}
+	if err := p.configureTLS(next); err != nil {
+		return nil, err
+	}
 	warn(p.log, next)
 	return next, nil
 }
@@ -187,6 +198,11 @@ func (p *process) Set(key, value string) error {
 	}
 	if key == "logfile" || key == "verbose" {
 		if err := configureLog(p.log, &next.Main); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(key, "_tls") {
+		if err := p.configureTLS(next); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ const (
 	Refused                       // Postgres sent an ErrorResponse
 	BadSecret                     // our secret can't answer the server, or the server doesn't know it
 	Protocol                      // the server sent what it must not
+	TLSFailed                     // the server has no TLS, or not as it is wanted
 )
 
 func (k Kind) String() string {
@@ -46,6 +47,8 @@ func (k Kind) String() string {
 		return "bad secret"
 	case Protocol:
 		return "protocol"
+	case TLSFailed:
+		return "TLS failed"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -61,6 +64,10 @@ const (
 	reasonHeader   = "bad pkt header"
 	reasonParam    = "broken ParameterStatus packet"
 	reasonKey      = "bad cancel key"
+	reasonNoSSL    = "server refused SSL"
+	reasonSSL      = "bad sslreq answer"
+	reasonEarly    = "received unencrypted data after SSL response"
+	reasonTLS      = "TLS startup failed"
 )
 
 // cannotConnectNow is the SQLSTATE of a server that starts up, shuts down, or
@@ -116,7 +123,7 @@ func (e *LoginError) Fields() wire.Fields {
 // tryNext reports whether another host may do better.
 func (e *LoginError) tryNext() bool {
 	switch e.Kind {
-	case ConnectFailed, DNSFailed, Timeout, ServerCrashed:
+	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, TLSFailed:
 		return true
 	case Refused:
 		return e.StartingUp()
@@ -127,7 +134,7 @@ func (e *LoginError) tryNext() bool {
 
 // because puts the end of ctx in the place of what broke when it ended.
 func (e *LoginError) because(ctx context.Context) *LoginError {
-	if e.Kind == ServerCrashed || e.Kind == ConnectFailed || e.Kind == DNSFailed {
+	if e.Kind == ServerCrashed || e.Kind == ConnectFailed || e.Kind == DNSFailed || e.Kind == TLSFailed {
 		if over := ended(ctx); over != nil {
 			return over
 		}

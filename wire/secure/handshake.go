@@ -133,12 +133,18 @@ type fed struct {
 	slots Slots
 }
 
-// Read waits for what the peer sends. Meanwhile others may compute.
+// Read has sent what was written, and waits for what the peer says to it.
+// Meanwhile others may compute.
 func (f *fed) Read(p []byte) (int, error) {
 	h := f.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.in) == 0 && !h.gone {
+		if len(h.out) > 0 {
+			h.mu.Unlock()
+			h.tell()
+			h.mu.Lock()
+		}
 		f.slots.give()
 		for len(h.in) == 0 && !h.gone {
 			h.come.Wait()
@@ -155,17 +161,12 @@ func (f *fed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write keeps p for Take.
+// Write keeps p until the handshake waits, or is over: a flight leaves whole,
+// and an alert with the reason for it.
 func (f *fed) Write(p []byte) (int, error) {
-	h := f.h
-	h.mu.Lock()
-	h.out = append(h.out, p...)
-	gone := h.gone
-	h.mu.Unlock()
-	if gone {
-		return 0, errGone
-	}
-	h.tell()
+	f.h.mu.Lock()
+	defer f.h.mu.Unlock()
+	f.h.out = append(f.h.out, p...)
 	return len(p), nil
 }
 

@@ -3,6 +3,7 @@ package secure
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"syscall"
 
@@ -75,9 +76,22 @@ func (s *Stream) String() string {
 	state := s.conn.ConnectionState()
 	text := versionName(state.Version) + "/" + SuiteName(state.CipherSuite)
 	if state.CurveID != 0 {
-		text += "/ECDH=" + state.CurveID.String()
+		text += "/ECDH=" + curveName(state.CurveID)
 	}
 	return text
+}
+
+// curveName is OpenSSL's name of a curve.
+func curveName(id tls.CurveID) string {
+	switch id {
+	case tls.CurveP256:
+		return "prime256v1"
+	case tls.CurveP384:
+		return "secp384r1"
+	case tls.CurveP521:
+		return "secp521r1"
+	}
+	return id.String()
 }
 
 func versionName(v uint16) string {
@@ -103,3 +117,15 @@ func (s *Stream) Peer() *x509.Certificate {
 
 // Own is the certificate that was shown to the peer, nil if none was.
 func (s *Stream) Own() *x509.Certificate { return s.own }
+
+// VerifyFailed begins the reason of a handshake that failed because a
+// certificate could not be verified.
+const VerifyFailed = "certificate verify failed"
+
+// Reason is why a handshake failed, for the log.
+func Reason(err error) string {
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return VerifyFailed + ": " + e.Err.Error()
+	}
+	return err.Error()
+}
