@@ -105,7 +105,9 @@ func (l *loader) checkAuth(m *Main) {
 	switch m.AuthType {
 	case AuthTrust, AuthPlain, AuthMD5, AuthSCRAM:
 		if m.AuthFile == "" {
-			l.warn("auth_type", "%v knows users from the auth_file only, and there is none; nobody can log in", m.AuthType)
+			if !l.asks(m) {
+				l.warn("auth_type", "%v knows users from the auth_file and by auth_query, and there is no auth_file and no auth_user; nobody can log in", m.AuthType)
+			}
 			return
 		}
 	default:
@@ -127,11 +129,24 @@ func (l *loader) checkAuth(m *Main) {
 		users []string
 	}{{"admin_users", m.AdminUsers}, {"stats_users", m.StatsUsers}} {
 		for _, user := range list.users {
-			if _, known := l.snap.Auth.Lookup(user); !known {
+			if _, known := l.snap.Auth.Lookup(user); !known && (m.AuthUser == "" || m.AuthDBName == "") {
 				l.warn(list.key, "%s is not in auth_file and can't log in", user)
 			}
 		}
 	}
+}
+
+// asks reports whether auth_query is asked for any database.
+func (l *loader) asks(m *Main) bool {
+	if m.AuthUser != "" {
+		return true
+	}
+	for d := range l.entries() {
+		if d.AuthUser != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // checkFolders warns where a file is to be written into a folder that isn't

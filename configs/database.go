@@ -34,6 +34,9 @@ type Database struct {
 	Port             int
 	LoadBalanceHosts LoadBalanceHosts
 
+	// TargetSessionAttrs is what a server must be to serve the entry.
+	TargetSessionAttrs SessionAttrs
+
 	// User is the forced user, as whom every client's queries run; "" lets each
 	// client's own name through. Password is its password, "" when it is to be
 	// looked up in the auth_file.
@@ -66,11 +69,12 @@ func (d *Database) GoString() string { return d.Name }
 // SameServers reports whether servers opened for old, an earlier version of the
 // entry, may go on serving d. If not they are to be closed (close_needed), as
 // PgBouncer does when dbname, host, port, user, connect_query, auth_dbname,
-// auth_query or load_balance_hosts change.
+// auth_query or load_balance_hosts change, and when target_session_attrs does.
 func (d *Database) SameServers(old *Database) bool {
 	return d.DBName == old.DBName && slices.Equal(d.Hosts, old.Hosts) && d.Port == old.Port &&
 		d.User == old.User && d.ConnectQuery == old.ConnectQuery && d.AuthDBName == old.AuthDBName &&
-		d.AuthQuery == old.AuthQuery && d.LoadBalanceHosts == old.LoadBalanceHosts
+		d.AuthQuery == old.AuthQuery && d.LoadBalanceHosts == old.LoadBalanceHosts &&
+		d.TargetSessionAttrs == old.TargetSessionAttrs
 }
 
 func newDatabase(name string) *Database {
@@ -142,6 +146,7 @@ var databaseParams = []param[Database]{
 	choice("pool_mode", "global", "When a server goes back to its pool.", func(d *Database) enum { return &d.PoolMode }),
 	waitTimeout(func(d *Database) *time.Duration { return &d.QueryWaitTimeout }),
 	choice("load_balance_hosts", "round-robin", "With several hosts: a new connection goes to the next one, or stays with one until it fails.", func(d *Database) enum { return &d.LoadBalanceHosts }),
+	choice("target_session_attrs", "any", "pgweir's own: which servers will do: `any`, `read-write`, `read-only`, `primary` or `standby`. The others are passed over, and left when they change.", func(d *Database) enum { return &d.TargetSessionAttrs }),
 	count("max_db_connections", "global", "Server connections over all users; 0: as set globally.", 0, func(d *Database) *int { return &d.MaxDBConnections }),
 	count("max_db_client_connections", "global", "Client connections; 0: as set globally.", 0, func(d *Database) *int { return &d.MaxDBClientConnections }),
 	{
@@ -169,9 +174,7 @@ func text[T any](name, def, meaning string, field func(*T) *string) param[T] {
 }
 
 func authText(name, meaning string, field func(*Database) *string) param[Database] {
-	p := text(name, "global", meaning, field)
-	p.instead = authQueryInstead
-	return p
+	return text(name, "global", meaning, field)
 }
 
 // count is a number; a negative one counts as unset.

@@ -99,6 +99,45 @@ type enum interface {
 	String() string
 }
 
+// SessionAttrs says which servers of a host list will do
+// (target_session_attrs), with libpq's names.
+type SessionAttrs uint8
+
+const (
+	SessionAny       SessionAttrs = iota // every server
+	SessionReadWrite                     // no standby, and transactions may write by default
+	SessionReadOnly                      // the others
+	SessionPrimary                       // no standby
+	SessionStandby                       // a hot standby
+)
+
+var sessionAttrs = names{
+	SessionAny: "any", SessionReadWrite: "read-write", SessionReadOnly: "read-only",
+	SessionPrimary: "primary", SessionStandby: "standby",
+}
+
+// String returns the name in the configuration.
+func (a SessionAttrs) String() string { return sessionAttrs.name(uint8(a)) }
+
+func (a *SessionAttrs) parse(s string) bool { return sessionAttrs.parse(s, (*uint8)(a)) }
+func (a *SessionAttrs) names() names        { return sessionAttrs }
+
+// Admit reports whether a server will do that is a standby or not, and whose
+// transactions are read-only by default or not.
+func (a SessionAttrs) Admit(standby, readOnly bool) bool {
+	switch a {
+	case SessionReadWrite:
+		return !standby && !readOnly
+	case SessionReadOnly:
+		return standby || readOnly
+	case SessionPrimary:
+		return !standby
+	case SessionStandby:
+		return standby
+	}
+	return true
+}
+
 // names are the names of an enumeration by value; "" is a value without one.
 type names []string
 

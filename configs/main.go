@@ -112,6 +112,7 @@ type Main struct {
 	User                     string
 	Verbose                  int
 
+	AuthQueryCache      time.Duration
 	ClientBuffer        int // bytes
 	Loops               int
 	MaxLoginConcurrency int

@@ -34,7 +34,7 @@ func TestSettingsPage(t *testing.T) {
 }
 
 // ownSettings is the first setting in Table that PgBouncer does not know.
-const ownSettings = "client_buffer"
+const ownSettings = "auth_query_cache"
 
 func settingsPage() string {
 	var b strings.Builder

@@ -18,8 +18,7 @@ var Table = []Setting{
 	{
 		Name: "auth_dbname", Null: true,
 		Meaning: "Database entry in which auth_query runs; not set: the one that the client asks for.",
-		Effect:  NotYet, Instead: authQueryInstead,
-		field: func(m *Main) any { return &m.AuthDBName },
+		field:   func(m *Main) any { return &m.AuthDBName },
 	},
 	{
 		Name: "auth_file", Null: true,
@@ -47,8 +46,7 @@ var Table = []Setting{
 	{
 		Name: "auth_query", Default: defaultAuthQuery,
 		Meaning: "Query that looks up the secret of a user who is not in auth_file; $1 is the name, the result's columns are name and secret.",
-		Effect:  NotYet, Instead: authQueryInstead,
-		field: func(m *Main) any { return &m.AuthQuery },
+		field:   func(m *Main) any { return &m.AuthQuery },
 	},
 	{
 		Name: "auth_type", Default: "md5",
@@ -58,8 +56,7 @@ var Table = []Setting{
 	{
 		Name: "auth_user", Null: true,
 		Meaning: "User that runs auth_query; not set: users who are not in auth_file are not looked up.",
-		Effect:  NotYet, Instead: authQueryInstead,
-		field: func(m *Main) any { return &m.AuthUser },
+		field:   func(m *Main) any { return &m.AuthUser },
 	},
 	{
 		Name: "autodb_idle_timeout", Default: "3600",
@@ -528,6 +525,11 @@ var Table = []Setting{
 
 	// pgweir's own.
 	{
+		Name: "auth_query_cache", Default: "1",
+		Meaning: "How long what auth_query said about a user is believed, so that many logins ask once; a login that fails has the next one ask anew; 0: each login asks.",
+		field:   func(m *Main) any { return &m.AuthQueryCache },
+	},
+	{
 		Name: "client_buffer", Default: "262144",
 		Meaning: "Bytes of an answer kept for a client that reads slowly, so that its server can go on; more than that is held back at the server.",
 		field:   func(m *Main) any { return &m.ClientBuffer },
@@ -546,10 +548,9 @@ var Table = []Setting{
 
 // What happens while a group of settings has no effect.
 const (
-	authQueryInstead = "users who are not in auth_file are refused"
-	dnsInstead       = "the system's resolver is asked at each connect"
-	peersInstead     = "cancel requests that arrive at another process are lost"
-	syslogInstead    = "nothing is sent to syslog"
+	dnsInstead    = "the system's resolver is asked at each connect"
+	peersInstead  = "cancel requests that arrive at another process are lost"
+	syslogInstead = "nothing is sent to syslog"
 )
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

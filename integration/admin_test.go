@@ -11,7 +11,7 @@ import (
 // TestReloadUnderLoad changes the configuration again and again under clients
 // that must not notice.
 func TestReloadUnderLoad(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const largest = 30
 	db := suite.postgres
 	database := ownDatabase(t, db)
@@ -55,7 +55,7 @@ func TestReloadUnderLoad(t *testing.T) {
 // TestPauseUnderLoad stops and resumes the traffic: while it is paused Postgres
 // has no connection, and no client ever sees an error.
 func TestPauseUnderLoad(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))

@@ -16,7 +16,7 @@ import (
 // to a Postgres that demands each method, with each kind of secret that can do
 // both.
 func TestLoginToServers(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const secret = `p"a's\s word`
 	// A role for each method of the server, named after it.
 	servers := []string{"trust", "password", "md5", "scram-sha-256"}

@@ -24,7 +24,7 @@ const queryCanceled = "57014"
 // beside them is the oracle: it cancels nothing, so an error there, and be it a
 // cancelled query, fails the test.
 func TestCancelStorm(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const cancelers, rounds = 30, 25
 	db := suite.postgres
 	database := ownDatabase(t, db)
@@ -91,7 +91,7 @@ func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (
 // TestCancel cancels a query that would run for long; the connection is as good
 // as before. A request with a wrong key does nothing.
 func TestCancel(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "1"}))

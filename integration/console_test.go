@@ -19,7 +19,7 @@ var shows = []string{
 // TestConsoleUnderPsql types every SHOW into psql, while there is something to
 // show.
 func TestConsoleUnderPsql(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
@@ -48,7 +48,7 @@ func busy(t *testing.T, p *pooler.Pooler, database string) {
 // TestConsoleUnderDrivers asks by the extended protocol, as drivers do whether
 // one likes it or not.
 func TestConsoleUnderDrivers(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))

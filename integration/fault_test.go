@@ -37,7 +37,7 @@ const faultClients = 100
 
 // TestServerDies kills servers under load, in every way.
 func TestServerDies(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	faults := map[string]func(*testing.T, *postgres.Cluster, string){
 		"pg_terminate_backend": func(t *testing.T, db *postgres.Cluster, database string) {
 			if err := db.Exec(testContext(t), "select pg_terminate_backend(pid) from pg_stat_activity where datname = '"+database+"'"); err != nil {
@@ -93,7 +93,7 @@ func TestServerDies(t *testing.T) {
 // TestClientsDie kills a process full of clients in the midst of their
 // transactions, next to a crowd that must not notice.
 func TestClientsDie(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
@@ -137,7 +137,7 @@ func TestClientsDie(t *testing.T) {
 // memory stays bounded, and others are served meanwhile. When they read at
 // last, everything is there.
 func TestSlowReaders(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const readers, rows, width = 15, 200, 100_000 // 20 MB each
 	db := suite.postgres
 	database := ownDatabase(t, db)
@@ -206,7 +206,7 @@ func encoded(t *testing.T, words ...string) []byte {
 // TestClientsLeave has clients go away at every point of their work, without a
 // word: none of it may reach those who come next.
 func TestClientsLeave(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))

@@ -12,7 +12,7 @@ import (
 // session can keep, and leave. The next one, on the same server, finds a fresh
 // session.
 func TestSessionsLeaveNothing(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "session", "default_pool_size": "1"}))
@@ -70,7 +70,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 // one server, turn by turn: each finds its own in each transaction, whether it
 // came with them or set them.
 func TestParametersFollowClients(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "2"}))

@@ -18,7 +18,7 @@ import (
 // than each limit allows. The limit is reached and not exceeded, and everybody
 // is served all the same.
 func TestServerLimits(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for _, test := range []struct {
 		settings map[string]string
 		users    int
@@ -82,7 +82,7 @@ func TestServerLimits(t *testing.T) {
 
 // TestClientLimits counts clients by database and by user.
 func TestClientLimits(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for setting, text := range map[string]string{
 		"max_client_conn":             "no more connections allowed (max_client_conn)",
 		"max_db_client_connections":   "client connections exceeded (max_db_client_connections)",

@@ -50,7 +50,7 @@ func manyOverFew(db *postgres.Cluster, database string, more map[string]string) 
 // TestPgbench has pgbench check that each client gets its own rows, by the
 // simple and by the extended protocol.
 func TestPgbench(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, nil))
@@ -95,7 +95,7 @@ commit;
 // TestManyClients has a crowd run tagged work in each way that a driver can
 // phrase it.
 func TestManyClients(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for _, loops := range []int{1, manyLoops} {
 		if suite.pgbouncer && loops > 1 {
 			continue

@@ -14,7 +14,7 @@ import (
 // TestLoginStorm has a thousand clients come in at once, a part of them with a
 // wrong password or an unknown name.
 func TestLoginStorm(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const storm = 1000
 	db := suite.postgres
 	database := ownDatabase(t, db)

@@ -75,7 +75,7 @@ func noNewcomers(t *testing.T, p *pooler.Pooler, database string) {
 
 // TestSIGTERM serves the clients that are there, to their end.
 func TestSIGTERM(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	p, database, conn := mortal(t)
 	signal(t, p, syscall.SIGTERM)
 	noNewcomers(t, p, database)
@@ -92,7 +92,7 @@ func TestSIGTERM(t *testing.T) {
 
 // TestSIGINT lets transactions end, and nothing begin.
 func TestSIGINT(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	p, database, conn := mortal(t)
 	tx, err := conn.Begin(testContext(t))
 	if err != nil {
@@ -115,7 +115,7 @@ func TestSIGINT(t *testing.T) {
 
 // TestSecondSignal ends it all at once, whatever the clients do.
 func TestSecondSignal(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	for _, signals := range [][]syscall.Signal{
 		{syscall.SIGTERM, syscall.SIGTERM},
 		{syscall.SIGINT, syscall.SIGINT},
@@ -141,7 +141,7 @@ func TestSecondSignal(t *testing.T) {
 
 // TestSignalsOfOperators pauses, resumes and reloads by signals.
 func TestSignalsOfOperators(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	p, _, conn := mortal(t)
 	state := func(key, want string) {
 		t.Helper()

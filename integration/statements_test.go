@@ -18,7 +18,7 @@ import (
 // TestPreparedStatements has forty clients, which have the same names for
 // statements of their own, share four servers that keep five statements each.
 func TestPreparedStatements(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const servers, kept = 4, 5
 	db := suite.postgres
 	database := ownDatabase(t, db)

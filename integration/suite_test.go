@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,33 +30,46 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(runSuite(m))
+	code := m.Run()
+	if suite.sandbox != nil {
+		if err := suite.sandbox.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "integration:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
-func runSuite(m *testing.M) int {
+// setUp makes what the tests share. It runs within the first test, not in
+// TestMain, because `go test` keeps no account of what is read there and would
+// take results from its cache that hold no more.
+var setUp = sync.OnceValue(func() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	failed := func(err error) int {
-		fmt.Fprintln(os.Stderr, "integration:", err)
-		return 1
-	}
 	var err error
 	if suite.sandbox, err = sandbox.New(); err != nil {
-		return failed(err)
+		return err
 	}
-	defer suite.sandbox.Close()
 	if suite.binary, err = pooler.Binary(ctx, suite.sandbox); err != nil {
-		return failed(err)
+		return err
 	}
 	version, err := suite.sandbox.Run(ctx, sandbox.Command{Path: suite.binary, Args: []string{"--version"}})
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	suite.pgbouncer = !strings.Contains(version, "pgweir")
-	if suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections); err != nil {
-		return failed(err)
+	suite.postgres, err = postgres.Start(ctx, suite.sandbox, manyConnections)
+	return err
+})
+
+// begin is the first line of every test: it sets the suite up if no other test
+// has, and lets the test run beside the others.
+func begin(t *testing.T) {
+	t.Helper()
+	if err := setUp(); err != nil {
+		t.Fatal(err)
 	}
-	return m.Run()
+	t.Parallel()
 }
 
 var manyConnections = postgres.Options{Settings: map[string]string{"max_connections": "400"}}

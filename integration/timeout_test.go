@@ -37,7 +37,7 @@ func (c *rawConn) farewell() (string, error) {
 // TestTimeouts has a client run into each timeout: it is told which one, and
 // nobody else notices.
 func TestTimeouts(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const soon = "0.3"
 	for _, test := range []struct {
 		setting string
@@ -116,7 +116,7 @@ func TestTimeouts(t *testing.T) {
 
 // TestLoginTimeout has a client connect and say nothing.
 func TestLoginTimeout(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	p := startPooler(t, config(db, ownDatabase(t, db), map[string]string{"client_login_timeout": "0.3"}))
 	socket, err := net.Dial("tcp", net.JoinHostPort(p.Host, fmt.Sprint(p.Port)))
@@ -135,7 +135,7 @@ func TestLoginTimeout(t *testing.T) {
 
 // TestServersGrowOld closes servers that are idle, or old, and opens new ones.
 func TestServersGrowOld(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	for _, setting := range []string{"server_idle_timeout", "server_lifetime"} {
 		t.Run(setting, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestServersGrowOld(t *testing.T) {
 // TestUnreachableServer tells clients what is wrong, and serves them when it is
 // right again.
 func TestUnreachableServer(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := ownPostgres(t)
 	database := ownDatabase(t, db)
 	p := startPooler(t, manyOverFew(db, database, map[string]string{"server_login_retry": "0.2", "query_wait_timeout": "2"}))

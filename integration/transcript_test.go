@@ -26,7 +26,7 @@ import (
 // transcript is legal, also when the client's bytes come one at a time. Postgres
 // is the only oracle: the files hold what to send, not what to expect.
 func TestTranscripts(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	// Some transcripts change settings of the server.
 	db := ownPostgres(t)
 	const database = postgres.Database
@@ -88,7 +88,7 @@ func TestTranscripts(t *testing.T) {
 // TestLoginTellsWhatPostgresTells compares the ParameterStatus messages at
 // login. A pooler may tell more.
 func TestLoginTellsWhatPostgresTells(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	p := startPooler(t, config(db, postgres.Database, nil))
 	want, err := loginParameters(testContext(t), fmt.Sprintf("%s:%d", db.Host, db.Port), postgres.Superuser)

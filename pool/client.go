@@ -209,7 +209,7 @@ func (c *Client) fail(f wire.Fields) {
 func (c *Client) end(reason string) {
 	w := c.w
 	v, waited, login := c.server, c.state == ClientWaiting, c.login
-	if w.p.Snapshot().Main.LogDisconnections && (login == nil || login.phase != phaseFirst || c.held != nil) {
+	if w.p.Snapshot().Main.LogDisconnections && c.lookup() == nil && (login == nil || login.phase != phaseFirst || c.held != nil) {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
 	c.move(ClientClosed)
@@ -218,9 +218,11 @@ func (c *Client) end(reason string) {
 		w.drop(c.held)
 		c.held = nil
 	}
-	if c.admin != nil {
+	own := c.lookup() != nil // counted by its pool, and nowhere else
+	switch {
+	case c.admin != nil:
 		c.admin.close()
-	} else {
+	case !own:
 		w.p.clients.Add(-1)
 	}
 	if c.shard != nil {
@@ -229,7 +231,7 @@ func (c *Client) end(reason string) {
 	if c.db != nil {
 		c.db.clients.Add(-1)
 	}
-	if c.user != nil {
+	if c.user != nil && !own {
 		c.user.clients.Add(-1)
 	}
 	if c.cancel != nil {
@@ -247,8 +249,10 @@ func (c *Client) end(reason string) {
 		c.server, v.client = nil, nil
 		v.abandoned(c.remain > 0)
 	}
-	w.p.sockets.Add(-1)
-	w.p.clientLeft()
+	if !own {
+		w.p.sockets.Add(-1)
+		w.p.clientLeft()
+	}
 }
 
 // abandoned decides about a server whose client is gone. midway says that a
@@ -279,6 +283,8 @@ func (v *Server) abandoned(midway bool) {
 func (c *Client) prefix() string {
 	db, user := "(nodb)", "(nouser)"
 	switch {
+	case c.lookup() != nil:
+		return fmt.Sprintf("C-%#x: %s/%s@(auth_query)", c.id, c.shard.pool.db.Name, c.user.Name)
 	case c.admin != nil:
 		db = consoleDatabase
 	case c.db != nil:

@@ -385,6 +385,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	p.mu.Lock()
 	old := p.snapshot.Swap(snap)
 	otherTLS := old != nil && !certs.ForServers(&old.Main).Same(certs.ForServers(&snap.Main))
+	p.answers.known.Purge()
 	var removed []*Database
 	for _, name := range sortedKeys(p.databases) {
 		d := p.databases[name]
@@ -396,6 +397,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 		}
 		if conf == nil {
 			delete(p.databases, name)
+			p.retired.databases = retire(p.retired.databases, name, d.slots)
 			d.removed.Store(true)
 			removed = append(removed, d)
 			continue
@@ -407,7 +409,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	}
 	for _, conf := range snap.Databases {
 		if p.databases[conf.Name] == nil {
-			d := &Database{Name: conf.Name}
+			d := &Database{Name: conf.Name, slots: p.retired.database(conf.Name)}
 			d.conf.Store(conf)
 			p.databases[conf.Name] = d
 		}
@@ -431,6 +433,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 func (p *Pooler) forgetLocked(q *Pool) {
 	if p.pools[q.key()] == q {
 		delete(p.pools, q.key())
+		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
@@ -451,10 +454,13 @@ func (p *Pooler) forgetShards(pools []*Pool) {
 
 // serverSecret is what q's servers are logged in to with.
 func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
-	if conf := q.db.conf.Load(); conf.User != "" && conf.Password != "" {
+	if conf := q.db.conf.Load(); conf.User == q.user.Name && conf.Password != "" {
 		return auth.ParseSecret(conf.Password), nil
 	}
-	text, _ := p.Snapshot().Auth.Lookup(q.user.Name)
+	text, known := p.Snapshot().Auth.Lookup(q.user.Name)
+	if secret := q.secret.Load(); secret != nil && !known {
+		return *secret, p.keysOf(q.user.Name)
+	}
 	return auth.ParseSecret(text), p.keysOf(q.user.Name)
 }
 

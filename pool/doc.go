@@ -61,10 +61,12 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
 //	login.go     a client's way in; console.go the console's
+//	lookup.go    auth_query
 //	client.go    a client: requests; ends.go the two ends of its socket
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes
+//	hosts.go     which host a new server is looked for on; role.go whether it does
 //	cancel.go    cancel requests
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed

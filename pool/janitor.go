@@ -15,6 +15,7 @@ func (w *Worker) Tick() {
 	now := w.now()
 	snap := w.p.Snapshot()
 	w.tickLogins(now, &snap.Main)
+	w.tickLookups(now, &snap.Main)
 	for _, s := range w.all {
 		s.tickClients(now, snap)
 		s.tickServers(now, &snap.Main)
@@ -120,6 +121,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	if s.paused() {
 		return
 	}
+	s.tickRoles(now)
 	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
 		s.opening.n == 0 && s.w.p.reserve(p, ask{now: now, fill: set.MinPoolSize}) == holdNone {
 		s.connect()
@@ -184,7 +186,8 @@ func (p *Pooler) tick(now wire.Time) {
 // expireLocked removes an automatic database that nobody has used for limit.
 // It returns the pools that go with it.
 func (p *Pooler) expireLocked(d *Database, now wire.Time, limit time.Duration) []*Pool {
-	if d.open > 0 || d.clients.Load() > 0 || d.paused.Load() {
+	inUse := func(q *Pool) bool { return q.clients.Load() > 0 }
+	if d.open > 0 || d.clients.Load() > 0 || d.paused.Load() || slices.ContainsFunc(d.pools, inUse) {
 		d.idleSince = 0
 		return nil
 	}

@@ -41,6 +41,10 @@ type login struct {
 	handshake *secure.Handshake // phaseHandshake
 	shaking   bool              // its chore was started
 	stream    *secure.Stream    // what it has led to
+
+	question question    // what auth_query was asked, zero if nothing
+	asking   bool        // and has not answered yet
+	secret   auth.Secret // as auth_query told it, KindNone if it was not asked
 }
 
 // maxFreeLogins bounds what is kept for logins to come.
@@ -61,6 +65,9 @@ func (c *Client) endLogin() {
 	l := c.login
 	if l == nil {
 		return
+	}
+	if l.asking {
+		c.leaveLookup()
 	}
 	c.login = nil
 	if l.handshake != nil {
@@ -325,7 +332,6 @@ func (c *Client) addHost() {
 func (c *Client) admit(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.console = l.database == consoleDatabase
-	listed := l.console && slices.Contains(main.AdminUsers, l.user)
 	if p.Stopping() && !l.console {
 		c.disconnect(true, "pooler is shutting down")
 		return
@@ -350,6 +356,16 @@ func (c *Client) admit(main *configs.Main) {
 		c.conn.Write(wire.AppendNegotiateProtocolVersion(c.w.scratch[:0], l.unknown))
 	}
 	secret, known := p.Snapshot().Auth.Lookup(l.user)
+	if known || !c.lookUp(main) {
+		c.identify(main, auth.ParseSecret(secret), known)
+	}
+}
+
+// identify asks a client who it is. known says that there is a user of that
+// name, whose secret is secret.
+func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
+	l, p := c.login, c.w.p
+	listed := l.console && slices.Contains(main.AdminUsers, l.user)
 	if known && !l.console {
 		c.user = p.user(l.user)
 		c.user.clients.Add(1)
@@ -374,11 +390,11 @@ func (c *Client) admit(main *configs.Main) {
 		l.admin = listed
 		c.granted(main)
 	case configs.AuthPlain:
-		c.exchange(auth.MethodPlain, main, auth.ParseSecret(secret), known)
+		c.exchange(auth.MethodPlain, main, secret, known)
 	case configs.AuthMD5:
-		c.exchange(auth.MethodMD5, main, auth.ParseSecret(secret), known)
+		c.exchange(auth.MethodMD5, main, secret, known)
 	case configs.AuthSCRAM:
-		c.exchange(auth.MethodSCRAM, main, auth.ParseSecret(secret), known)
+		c.exchange(auth.MethodSCRAM, main, secret, known)
 	case configs.AuthCert:
 		if !known || !c.certified(l.user) {
 			c.disconnect(true, "certificate authentication failed")
@@ -445,22 +461,26 @@ func (c *Client) chore(work, then func()) {
 	c.conn.Pause()
 	c.w.p.opts.Chore(func() {
 		work()
-		c.w.loop.Post(func() {
-			if c.state != ClientLogin {
-				return
-			}
-			then()
-			if c.state == ClientClosed || c.state == ClientWaiting || c.login != nil && c.login.phase == phaseWorking {
-				return
-			}
-			c.conn.Resume()
-			if b := c.held; b != nil {
-				c.held = nil
-				c.take(b)
-				c.w.drop(b)
-			}
-		})
+		c.w.loop.Post(func() { c.resume(then) })
 	})
+}
+
+// resume goes on with a login that had to wait for something, unless the
+// client is gone: with then, and with what it sent meanwhile.
+func (c *Client) resume(then func()) {
+	if c.state != ClientLogin {
+		return
+	}
+	then()
+	if c.state == ClientClosed || c.state == ClientWaiting || c.login != nil && c.login.phase == phaseWorking {
+		return
+	}
+	c.conn.Resume()
+	if b := c.held; b != nil {
+		c.held = nil
+		c.take(b)
+		c.w.drop(b)
+	}
 }
 
 // maxAnswer bounds the messages of an exchange: a password has up to 64 KiB.
@@ -514,6 +534,7 @@ func (c *Client) step(body []byte) {
 		c.login.admin = c.login.console && slices.Contains(main.AdminUsers, c.login.user)
 		c.granted(main)
 	default:
+		c.forgetAnswer()
 		c.disconnect(true, e.Reason())
 	}
 }
@@ -561,6 +582,10 @@ func (c *Client) granted(main *configs.Main) {
 		}
 	}
 	c.shard = c.w.shard(p.pool(c.db, name, 1))
+	if forced == "" && l.secret.Kind() != auth.KindNone {
+		secret := l.secret
+		c.shard.pool.secret.Store(&secret)
+	}
 	if wel := c.shard.pool.welcomed(); wel != nil {
 		c.welcome(wel)
 		return

@@ -92,6 +92,7 @@ type Pooler struct {
 	tracked    *tracked
 	verifiers  *auth.Verifiers
 	statements statements
+	answers    answers
 	console    Console
 
 	// handshakes bound how many clients' TLS handshakes compute at once: a
@@ -118,6 +119,7 @@ type Pooler struct {
 	databases map[string]*Database
 	pools     map[poolKey]*Pool
 	users     map[string]*User
+	retired   retired
 	keys      map[string]*auth.Keys // by user, from SCRAM logins
 	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
 	periods   [2]period             // the begin of the last stats period, and of this one
@@ -132,6 +134,7 @@ func New(o Options) *Pooler {
 		console:   o.Console,
 		tracked:   newTracked(o.Snapshot.Main.TrackedParameters()),
 		verifiers: auth.NewVerifiers(maxVerifiers, o.Random),
+		answers:   newAnswers(),
 		databases: map[string]*Database{},
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
@@ -175,7 +178,7 @@ type Database struct {
 	auto bool // made from "*"
 
 	// Guarded by Pooler.mu:
-	open      int // servers, those being opened included
+	*slots
 	pools     []*Pool
 	idleSince wire.Time // auto: without clients and servers since, 0 if with
 }
@@ -210,11 +213,15 @@ type Pool struct {
 	// until one was. It is of use while its generation is the database's.
 	welcome atomic.Pointer[welcome]
 
+	// secret is what the last client proved itself with, if auth_query told
+	// it: what servers are logged in to with when the auth_file says nothing.
+	secret atomic.Pointer[auth.Secret]
+
 	// failure is the last attempt to open a server, if it failed.
 	failure   atomic.Pointer[failure]
 	connected atomic.Int32 // servers logged in
 	clients   atomic.Int32 // of all loops
-	host      atomic.Uint32
+	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
 
 	// lanes are where the loops see each other's idle servers and waiters,
@@ -222,8 +229,8 @@ type Pool struct {
 	lanes []lane
 
 	// Guarded by Pooler.mu:
-	open    int // servers, those being opened included
-	logins  int // those being opened
+	*slots
+	logins  int // servers being opened
 	idleFor wire.Time
 }
 
@@ -302,7 +309,7 @@ func (p *Pooler) databaseLocked(name string) *Database {
 	if snap.AutoDB == nil || name == "" || len(name) > maxDatabaseName || name == consoleDatabase {
 		return nil
 	}
-	d := &Database{Name: name, auto: true}
+	d := &Database{Name: name, auto: true, slots: p.retired.database(name)}
 	d.conf.Store(snap.Auto(name))
 	p.databases[name] = d
 	p.log.Log(Info, "", "registered new auto-database: "+name)
@@ -346,7 +353,7 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 	if q := p.pools[key]; q != nil && q.db == db {
 		return q
 	}
-	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers))}
+	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers)), slots: p.retired.pool(key)}
 	q.configure(p.Snapshot())
 	p.pools[key] = q
 	db.pools = append(db.pools, q)

@@ -80,7 +80,8 @@ func (v *Server) Data(b []byte) {
 		}
 	}
 	v.forward(b[start:i])
-	if v.ledger.local() {
+	local := v.ledger.local()
+	if local {
 		v.answerLocal()
 		v.forward(nil)
 	}
@@ -95,8 +96,8 @@ func (v *Server) Data(b []byte) {
 	case v.leaving:
 		v.leaving = false
 		v.settle()
-	case torn && !v.torn() && v.client != nil:
-		v.rest() // it was free but for the rest of a notice
+	case (local || torn) && v.client != nil:
+		v.rest() // it may have been free but for that
 	}
 }
 
@@ -112,6 +113,8 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.names != nil)
 	case wire.CommandComplete:
 		return size == len(tagDiscard) || size == len(tagDeallocate)
+	case wire.DataRow:
+		return size <= maxWhole && v.job == jobRole
 	}
 	return false
 }
@@ -152,8 +155,11 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		}
 		return swallow, ok
 	}
-	if typ == wire.CommandComplete && discarded(msg) {
+	switch {
+	case typ == wire.CommandComplete && discarded(msg):
 		v.discardedAll()
+	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
+		v.readRole(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
 	return swallow || c == nil, ok && (c != nil || v.job != jobNone)

@@ -35,6 +35,8 @@ type Server struct {
 	status     wire.TxStatus
 	stalled    bool // not read, because the client does not take its replies
 	leaving    bool // released in the middle of a read: offered at its end
+	retired    bool // its address is not to be used any more
+	fits       bool // jobRole: it is what the entry wants
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
@@ -59,6 +61,7 @@ const (
 	jobCheck       // server_check_query
 	jobConnect     // connect_query
 	jobProbe       // which Syncs did a failed COPY swallow? see ledger.doubt
+	jobRole        // is it what target_session_attrs asks for?
 )
 
 // list is where v stands, nil if in no list.
@@ -99,7 +102,9 @@ func (v *Server) move(to ServerState) {
 
 // obsolete reports whether v may finish what it does and nothing more:
 // PgBouncer's close_needed.
-func (v *Server) obsolete() bool { return v.generation != v.shard.pool.db.generation.Load() }
+func (v *Server) obsolete() bool {
+	return v.retired || v.generation != v.shard.pool.db.generation.Load()
+}
 
 // opening is a server that is being connected and logged in. It holds a slot.
 type opening struct {
@@ -118,6 +123,7 @@ func (s *Shard) connect() {
 	o := &opening{shard: s, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
 	s.opening.pushBack(o)
 	r := p.order(q)
+	q.choose(p, &r, s.w.now())
 	p.opts.Dialer.Connect(r, func(session *dial.Session, err error) {
 		if !s.w.loop.Post(func() { s.connected(o, session, err) }) && session != nil {
 			session.Close()
@@ -130,9 +136,7 @@ func (p *Pooler) order(q *Pool) dial.Request {
 	conf := q.db.conf.Load()
 	main := p.Snapshot().Main
 	r := dial.Request{
-		Hosts:     conf.Hosts,
 		Port:      conf.Port,
-		StartHost: int(q.host.Load()),
 		User:      q.user.Name,
 		Verifiers: p.verifiers,
 		Random:    p.opts.Random,
@@ -146,12 +150,6 @@ func (p *Pooler) order(q *Pool) dial.Request {
 		},
 		ConnectTimeout: main.ServerConnectTimeout,
 		TLS:            certs.ForServers(&main),
-	}
-	if len(r.Hosts) == 0 {
-		r.Hosts = []string{main.UnixSocketDir}
-	}
-	if len(r.Hosts) > 1 && conf.LoadBalanceHosts == configs.HostsRoundRobin {
-		q.host.Add(1)
 	}
 	r.Params = append(r.Params, [2]string{"database", conf.DBName})
 	for _, param := range [][2]string{
@@ -186,6 +184,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	untracked, vars := p.readParams(session.Params)
 	v.vars = vars
 	p.loggedIn(q)
+	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
 	if !v.attach(session.Socket) {
 		s.provide()
@@ -250,13 +249,10 @@ func (s *Shard) failed(o *opening, err error) {
 	}
 	f.until = f.at.Add(s.backoff(f.count))
 	conf := q.db.conf.Load()
-	if conf.LoadBalanceHosts == configs.HostsDisable && len(conf.Hosts) > 1 {
-		q.host.Add(1)
-	}
 	login := dial.AsLoginError(err)
 	if login != nil {
 		f.reason = login.Reason
-		f.login = login.Answered()
+		f.login = login.Answered() && !(login.StartingUp() && q.several())
 	}
 	q.failure.Store(f)
 	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
@@ -284,6 +280,9 @@ func (s *Shard) refuseWaiters(login *dial.LoginError) {
 // quarter of a second doubling up to server_login_retry, a fifth more or less.
 func (s *Shard) backoff(n int) time.Duration {
 	longest := s.w.p.Snapshot().Main.ServerLoginRetry
+	if s.pool.several() {
+		longest = min(longest, time.Second) // any of them may be the new primary
+	}
 	d := min(longest, 250*time.Millisecond<<min(n-1, 16))
 	return time.Duration(float64(d) * (0.8 + 0.4*s.w.rng.Float64()))
 }
@@ -294,7 +293,9 @@ func (v *Server) run(j job, query string) {
 	switch j {
 	case jobSets, jobProbe:
 	default:
-		v.since = v.shard.w.now()
+		if j != jobRole {
+			v.since = v.shard.w.now()
+		}
 		v.move(ServerTested)
 		v.shard.publishIdle()
 	}
@@ -367,6 +368,8 @@ func (v *Server) jobDone() {
 			return
 		}
 		w.offer(v)
+	case jobRole:
+		v.roleTold()
 	case jobConnect:
 		if v.jobError != "" {
 			w.p.log.Log(Warning, v.prefix(), "exec_on_connect query failed: "+v.jobError)
@@ -426,6 +429,11 @@ func (v *Server) settle() {
 // afterReset is the rest of settle.
 func (v *Server) afterReset() {
 	s := v.shard
+	if v.state == ServerLoose && v.roleDue() {
+		v.since = s.w.now()
+		v.askRole()
+		return
+	}
 	main := s.w.p.Snapshot().Main
 	if main.ServerCheckDelay == 0 && main.ServerCheckQuery != "" && v.state == ServerLoose {
 		if s.waiting.n > 0 {

@@ -31,6 +31,8 @@ type Shard struct {
 	held  hold // why the waiters of this shard wait
 	asked bool // another loop was asked for an idle server, and has not answered
 
+	rolesAsked wire.Time // when a server was last asked what it is
+
 	cancelling  int            // cancel requests being sent to servers
 	cancelQueue []queuedCancel // those that wait for their turn
 

@@ -32,6 +32,50 @@ func (h hold) lifted() bool { return h == holdLogins || h >= holdPool && h <= ho
 // evicts reports whether closing an idle server of another pool may lift h.
 func (h hold) evicts() bool { return h == holdDatabase || h == holdUser }
 
+// slots count the servers under one limit, those being opened included. They
+// outlive the Database or Pool that they belong to for as long as there are
+// any: a successor of the same name goes on counting from there.
+type slots struct {
+	open      int
+	inherited bool // servers of a predecessor may be among them
+}
+
+// retired are the slots of what was removed while servers of it were open.
+type retired struct {
+	databases map[string]*slots
+	pools     map[poolKey]*slots
+}
+
+func (r *retired) database(name string) *slots { return inherit(r.databases, name) }
+func (r *retired) pool(key poolKey) *slots     { return inherit(r.pools, key) }
+
+// retire keeps s for a successor called key, if there is anything to count.
+func retire[K comparable](m map[K]*slots, key K, s *slots) map[K]*slots {
+	if s.open == 0 {
+		return m
+	}
+	if m == nil {
+		m = map[K]*slots{}
+	}
+	for k, old := range m { // those that came to an end meanwhile
+		if old.open == 0 {
+			delete(m, k)
+		}
+	}
+	m[key] = s
+	return m
+}
+
+func inherit[K comparable](m map[K]*slots, key K) *slots {
+	s := m[key]
+	if s == nil || s.open == 0 {
+		return &slots{}
+	}
+	delete(m, key)
+	s.inherited = true
+	return s
+}
+
 // ask says for what a slot is wanted.
 type ask struct {
 	now    wire.Time

@@ -59,14 +59,15 @@ const (
 	// another loop. In no list. It leaves to any state but ServerLoose.
 	ServerLoose ServerState = iota
 	// ServerIdle: ready for anybody. It leaves to ServerActive, to ServerUsed
-	// (idle for longer than server_check_delay), to ServerLoose (moving to
+	// (idle for longer than server_check_delay), to ServerTested (asked whether
+	// it is still what target_session_attrs wants), to ServerLoose (moving to
 	// another loop) or to ServerClosed.
 	ServerIdle
 	// ServerUsed: to be checked before it is used again. It leaves to
 	// ServerTested or to ServerClosed.
 	ServerUsed
 	// ServerTested: a query of pgweir's own runs: a reset, a check, a
-	// connect_query. It leaves to ServerIdle, ServerActive, ServerLoose (moving
+	// connect_query, what the server is. It leaves to ServerIdle, ServerActive, ServerLoose (moving
 	// to another loop) or ServerClosed.
 	ServerTested
 	// ServerActive: paired with one client. It leaves to ServerLoose (released)
@@ -82,7 +83,7 @@ const (
 
 var serverExits = [...]uint8{
 	ServerLoose:         1<<ServerIdle | 1<<ServerUsed | 1<<ServerTested | 1<<ServerActive | 1<<ServerBeingCanceled | 1<<ServerClosed,
-	ServerIdle:          1<<ServerActive | 1<<ServerUsed | 1<<ServerLoose | 1<<ServerClosed,
+	ServerIdle:          1<<ServerActive | 1<<ServerUsed | 1<<ServerTested | 1<<ServerLoose | 1<<ServerClosed,
 	ServerUsed:          1<<ServerTested | 1<<ServerClosed,
 	ServerTested:        1<<ServerIdle | 1<<ServerActive | 1<<ServerLoose | 1<<ServerClosed,
 	ServerActive:        1<<ServerLoose | 1<<ServerClosed,

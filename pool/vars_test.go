@@ -123,8 +123,18 @@ func TestAppendSets(t *testing.T) {
 // standard_conforming_strings is.
 func FuzzAppendSets(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"me", "public"}, {"it's", `"$user", public`}, {`\`, `\`}, {`\'`, `"`}, {"';", "a;b"}, {"", `"";`}, {"E'", "a,,b"}, {"$$", "$$a$$"},
-		{"é", "é, \xff"}, {"--", "a--b"}, {"/*", "/*"}, {`''`, `'`},
+		{"me", "public"},
+		{"it's", `"$user", public`},
+		{`\`, `\`},
+		{`\'`, `"`},
+		{"';", "a;b"},
+		{"", `"";`},
+		{"E'", "a,,b"},
+		{"$$", "$$a$$"},
+		{"é", "é, \xff"},
+		{"--", "a--b"},
+		{"/*", "/*"},
+		{`''`, `'`},
 	} {
 		f.Add(seed[0], seed[1])
 	}

@@ -37,13 +37,22 @@ func (p *Pooler) CheckEmpty() {
 	p.Check(true)
 	must(p.sockets.Load() == 0 && p.clients.Load() == 0, "%d clients of %d sockets are counted, and all are gone", p.clients.Load(), p.sockets.Load())
 	must(p.wantSlot.Load() == 0 && p.wantSpare.Load() == 0, "%d shards starve, %d want an idle server closed, and no client is left", p.wantSlot.Load(), p.wantSpare.Load())
+	holders := map[*statement]int{}
 	for _, w := range p.workers {
 		must(w.logins.n+w.consoles.n+w.cancels.n == 0, "loop %d lists clients that are gone", w.index)
+		must(len(w.lookups) == 0, "loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
 		for _, s := range w.all {
 			name := s.pool.name()
 			must(s.clients() == 0, "%s on loop %d lists clients that are gone", name, w.index)
 			must(s.busy.n == 0, "%s on loop %d has servers pinned by nobody", name, w.index)
 			must(s.canceled.n == 0, "%s on loop %d has servers being cancelled for ever", name, w.index)
+			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested} {
+				l.each(func(v *Server) {
+					for st := range v.prepared.of {
+						holders[st]++
+					}
+				})
+			}
 			must(s.cancelling == 0 && len(s.cancelQueue) == 0, "%s on loop %d has cancel requests left", name, w.index)
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used} {
 				l.each(func(v *Server) {
@@ -51,6 +60,11 @@ func (p *Pooler) CheckEmpty() {
 				})
 			}
 		}
+	}
+	p.statements.mu.Lock()
+	defer p.statements.mu.Unlock()
+	for _, st := range p.statements.byKey {
+		must(st.holders == holders[st], "statement %s counts %d holders, and has %d", st.name, st.holders, holders[st])
 	}
 }
 
@@ -115,6 +129,12 @@ func walk[T any, P linked[T]](l *list[T, P], fn func(P)) {
 
 // count adds c to the sums.
 func (c *Client) count(a *sums) {
+	if c.shard != nil {
+		a.ofPool[c.shard.pool]++
+	}
+	if c.lookup() != nil {
+		return
+	}
 	a.sockets++
 	if c.state != ClientConsole {
 		a.clients++
@@ -124,9 +144,6 @@ func (c *Client) count(a *sums) {
 	}
 	if c.user != nil {
 		a.byUser[c.user]++
-	}
-	if c.shard != nil {
-		a.ofPool[c.shard.pool]++
 	}
 }
 
@@ -233,7 +250,7 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 		must(q.logins == a.openings[q], "%s counts %d logins to servers, and has %d", name, q.logins, a.openings[q])
 		must(q.open >= a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 		if quiet {
-			must(q.open == a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
+			must(q.inherited || q.open == a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 			must(int(q.connected.Load()) == a.servers[q], "%s counts %d servers logged in to, and has %d", name, q.connected.Load(), a.servers[q])
 		}
 	}

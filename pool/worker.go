@@ -31,6 +31,7 @@ type Worker struct {
 	buffers [][]byte // free buffers of bufferSize
 
 	freeLogins []*login
+	lookups    map[question]*lookup // the auth_queries under way here
 
 	// released are servers on their way to whoever needs them next, and
 	// serving is set while somebody works that queue off: a release inside a
@@ -56,11 +57,12 @@ const maxFreeBuffers = 512
 
 func newWorker(p *Pooler, index int, loop wire.Loop, seed uint64) *Worker {
 	return &Worker{
-		p:      p,
-		index:  index,
-		loop:   loop,
-		rng:    rand.New(rand.NewPCG(seed, uint64(index))),
-		shards: map[poolKey]*Shard{},
+		p:       p,
+		index:   index,
+		loop:    loop,
+		rng:     rand.New(rand.NewPCG(seed, uint64(index))),
+		shards:  map[poolKey]*Shard{},
+		lookups: map[question]*lookup{},
 	}
 }
 

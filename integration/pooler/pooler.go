@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -38,6 +39,9 @@ func Binary(ctx context.Context, s *sandbox.Sandbox) (string, error) {
 		}
 		return s.Within(abs)
 	}
+	if err := statSources(ctx); err != nil {
+		return "", err
+	}
 	bin := s.Path("pgweir")
 	args := append([]string{"build", "-o", bin}, strings.Fields(os.Getenv("PGWEIR_BUILD"))...)
 	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/pgweir/pgweir/cmd/pgweir")...).CombinedOutput()
@@ -45,6 +49,30 @@ func Binary(ctx context.Context, s *sandbox.Sandbox) (string, error) {
 		return "", fmt.Errorf("go build ./cmd/pgweir: %w\n%s", err, out)
 	}
 	return bin, nil
+}
+
+// statSources looks at pgweir's source files. `go test` notes which files a test
+// looks at, and takes a result from its cache only while they are as they were:
+// a test that builds pgweir is run again after each change.
+func statSources(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/pgweir/pgweir").Output()
+	if err != nil {
+		return fmt.Errorf("go list -m: %w", err)
+	}
+	root := strings.TrimSpace(string(out))
+	for _, top := range []string{"cmd", "admin", "pool", "auth", "wire", "configs"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			_, err = os.Stat(path)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Config is what goes into the pgbouncer.ini and the userlist.txt.

@@ -6,7 +6,6 @@ type books struct {
 	crashes   int               // sessions that ended without being asked to
 	kills     int               // KILLs and removed databases
 	swallowed map[tag]int       // Syncs that a COPY has ignored
-	answered  int               // requests that came to their end
 	refused   map[string]int    // clients, by what they were told at the end
 }
 
@@ -42,9 +41,7 @@ func (b *books) opening(w *World, database, user string) {
 	switch {
 	case set.PoolSize > 0 && inPool >= set.PoolSize+set.ReservePoolSize:
 		w.failf("server %d opened for %s/%s, whose limit is %d and %d in reserve", inPool+1, database, user, set.PoolSize, set.ReservePoolSize)
-	case set.MaxDBConnections > 0 && inDB >= set.MaxDBConnections && (database != "b" || w.set.removals == 0):
-		// An entry that comes back counts from zero, while the servers of its
-		// forerunner are being closed.
+	case set.MaxDBConnections > 0 && inDB >= set.MaxDBConnections:
 		w.failf("server %d opened for database %s, whose limit is %d", inDB+1, database, set.MaxDBConnections)
 	case set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections:
 		w.failf("server %d opened for user %s, whose limit is %d", ofUser+1, user, set.MaxUserConnections)
@@ -67,5 +64,13 @@ func (b *books) cancelled(w *World, t tag) {
 	w.failf("a cancel request stopped a query of the pooler's own")
 }
 
-// check is what must hold after each step.
-func (b *books) check(*World) {}
+// check is what must hold after each step: what waits to be sent is bounded by
+// the settings, whatever clients send or don't read.
+func (b *books) check(w *World) {
+	most := w.set.buffer + 2*maxRead
+	for _, k := range w.sockets {
+		if c := k.conn; c != nil && len(c.queue) > most {
+			w.failf("%v: %d bytes are queued, and at most %d may be", k, len(c.queue), most)
+		}
+	}
+}

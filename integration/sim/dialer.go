@@ -74,7 +74,7 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 				done(nil, &dial.LoginError{Kind: dial.ServerCrashed, Reason: "server conn crashed?"})
 				return
 			}
-			s := &dial.Session{Socket: socketFor(b.k, 5432), Key: b.key, Host: r.Hosts[0]}
+			s := &dial.Session{Socket: socketFor(b.k, 5432), Key: b.key, Name: r.Hosts[0], Host: r.Hosts[0]}
 			s.Params = append(s.Params,
 				dial.Param{Name: "server_version", Value: "18.0"}, dial.Param{Name: "is_superuser", Value: "off"})
 			for _, g := range b.start[:w.pg.reported] {

@@ -76,11 +76,11 @@ var mutations = []mutation{
 	},
 	{
 		"the Syncs that a COPY ignores are still owed", "pool/ledger.go",
-		"return swallow, !in || l.endCopy(kind)", "return swallow, !in || kind != 0",
+		"ok = l.copying != copyIn || l.endCopy()", "ok = true",
 	},
 	{
 		"a failed COPY leaves no doubt", "pool/ledger.go",
-		"			l.pop()\n			l.doubt = true\n", "			l.pop()\n",
+		"	if in && l.dropSyncs() {", "	if in && l.dropSyncs() && false {",
 	},
 	{
 		"a server keeps the parameters of the last client", "pool/server.go",
@@ -103,16 +103,16 @@ var mutations = []mutation{
 		"	if c.full {\n		c.full = false\n", "	if c.full {\n",
 	},
 	{
-		"a buffer is given back while it is used", "pool/client.go",
-		"		c.take(b)\n		c.w.drop(b)\n	}\n	c.readOn()\n", "		c.w.drop(b)\n		c.take(b)\n	}\n	c.readOn()\n",
-	},
-	{
 		"a slot is lost with a server that crashes", "pool/server.go",
 		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
 	},
 	{
-		"half a request is sent to a server and forgotten", "pool/client.go",
-		"case midway || v.conn.Queued() > 0:", "case v.conn.Queued() > 0:",
+		"a server is not told the statements that it lacks", "pool/statements.go",
+		"	if v.prepared.has(st) {\n		return out\n", "	if v.prepared.has(st) || st.parse != nil {\n		return out\n",
+	},
+	{
+		"a statement that nobody has any more is kept", "pool/statements.go",
+		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
 	},
 }
 

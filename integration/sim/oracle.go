@@ -21,6 +21,7 @@ type expect struct {
 	from  int // Execute: rows that were there before
 	about *stmt
 	code  string // of an error that is to be expected
+	name  string // Parse and Close: of the statement
 	whole bool   // Describe: of a statement, not of a portal
 	arg   string // FunctionCall
 	ended bool   // CopyDone or CopyFail was sent
@@ -105,12 +106,16 @@ func (c *client) reply(typ byte, body []byte) {
 		}
 	case wire.Parse:
 		ok = typ == wire.ParseComplete
+		if e.name != "" {
+			c.named = append(c.named, namedStmt{e.name, e.about})
+		}
 		c.pop()
 	case wire.Bind:
 		ok = typ == wire.BindComplete
 		c.pop()
 	case wire.Close:
 		ok = typ == wire.CloseComplete
+		c.named = slices.DeleteFunc(c.named, func(n namedStmt) bool { return n.name == e.name })
 		c.pop()
 	case wire.Describe:
 		switch {
@@ -230,6 +235,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	case "set", "reset":
 		return text == strings.ToUpper(s.verb), true
 	case "discard":
+		c.named = nil
 		return text == "DISCARD ALL", true
 	case "notice":
 		return text == "DO"+tag, true
@@ -373,7 +379,7 @@ func (c *client) checkTags(typ byte, body []byte) {
 		return
 	}
 	if cols := columns(body); len(cols) > 0 {
-		if t, _ := parseTag(cols[0]); t.client != c.id {
+		if t, _ := parseTag(cols[0]); t.client != c.id && t.client != 0 {
 			c.wrong("a row of %s", cols[0])
 		}
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,9 +13,6 @@ import (
 
 // The functions of this file make what clients send. A batch is begun when
 // everything before it was answered.
-
-// now adds a part that does not wait for what was asked before.
-func (c *client) now(run func()) { c.parts = append(c.parts, part{false, run}) }
 
 // wait adds a part that waits until everything was answered.
 func (c *client) wait(run func()) { c.parts = append(c.parts, part{true, run}) }
@@ -70,7 +68,10 @@ func one(text string) *stmt {
 
 func (c *client) parse(name, text string) *stmt {
 	s := one(text)
-	e := &expect{kind: wire.Parse, about: s}
+	e := &expect{kind: wire.Parse, about: s, name: name}
+	if slices.ContainsFunc(c.named, func(n namedStmt) bool { return n.name == name }) {
+		e.code = "42P05"
+	}
 	if s == nil && text != "" {
 		e.code = "42601"
 	}
@@ -95,7 +96,11 @@ func (c *client) execute(portal string, s *stmt, limit, from int) {
 }
 
 func (c *client) closeNamed(what byte, name string) {
-	c.send(message(wire.Close, what, name), &expect{kind: wire.Close})
+	e := &expect{kind: wire.Close}
+	if what == 'S' {
+		e.name = name
+	}
+	c.send(message(wire.Close, what, name), e)
 }
 
 func (c *client) sync()  { c.send([]byte{wire.Sync, 0, 0, 0, 4}, &expect{kind: wire.Sync}) }
@@ -194,11 +199,15 @@ func (c *client) script() {
 		return
 	}
 	blocks := !w.set.statement() || w.chance(20)
-	if w.set.session() && w.chance(4) {
+	switch {
+	case w.set.session() && w.chance(4):
 		c.session()
 		return
+	case w.set.named() && w.chance(4):
+		c.prepare()
+		return
 	}
-	switch w.rng.IntN(14) {
+	switch w.rng.IntN(15) {
 	case 0, 1:
 		c.query(c.sel())
 	case 2:
@@ -220,6 +229,8 @@ func (c *client) script() {
 		c.function()
 	case 10:
 		c.suspended()
+	case 12:
+		c.hasty(2 + w.rng.IntN(5))
 	case 11:
 		c.query(c.setting())
 	default:
@@ -268,6 +279,25 @@ func (c *client) pipeline() {
 	if w.chance(4) {
 		c.sync()
 	}
+}
+
+// hasty sends n queries, one after the other, and waits for nothing.
+func (c *client) hasty(n int) {
+	c.think = true
+	var next func()
+	next = func() {
+		if c.stage != stageReady {
+			return
+		}
+		if n--; n == 0 {
+			c.think = false
+			c.pump()
+			return
+		}
+		c.query(c.sel())
+		c.w.after(c.w.between(0, 10*time.Millisecond), next)
+	}
+	next()
 }
 
 // flushing waits for replies within a batch, by Flush.
@@ -350,6 +380,10 @@ func (c *client) transaction() {
 				c.query("notify " + c.tag().String() + " " + strconv.Itoa(1+w.rng.IntN(len(w.clients))))
 			case 4:
 				c.copyIn()
+			case 5:
+				if w.set.named() {
+					c.prepare()
+				}
 			default:
 				c.query(c.sel())
 			}
@@ -369,25 +403,59 @@ func (c *client) session() {
 	case 2:
 		c.query("set work_mem=" + strconv.Itoa(1000+c.id))
 	case 3:
-		c.named = nil
 		c.query("discard all")
 		c.sure = false
 		c.listen = false
-	case 4:
-		name := "s" + t
-		s := c.parse(name, c.sel())
-		c.named = append(c.named, namedStmt{name, s})
-		c.sync()
 	default:
-		if len(c.named) == 0 {
-			c.query("notify " + t)
-			return
-		}
-		p := pick(w, c.named...)
-		c.bind("", p.name, p.s, "26000")
-		c.execute("", p.s, 0, 0)
-		c.sync()
+		c.query("notify " + t)
 	}
+}
+
+// prepare works with named statements: the client's own, and some that all
+// clients prepare.
+func (c *client) prepare() {
+	w := c.w
+	switch w.rng.IntN(8) {
+	case 0, 1:
+		text := c.sel()
+		if w.chance(2) {
+			text = fmt.Sprintf("select 0/%d", 1+w.rng.IntN(6))
+		}
+		name := "s" + strconv.Itoa(c.n)
+		s := c.parse(name, text)
+		if w.chance(2) {
+			c.describe('S', name, s)
+		}
+		if w.chance(2) {
+			c.bind("", name, s, "26000")
+			c.execute("", s, 0, 0)
+		}
+	case 2:
+		c.bind("", "nobody", nil, "26000")
+	default:
+		for range 1 + w.rng.IntN(3) {
+			if len(c.named) == 0 {
+				break
+			}
+			p := pick(w, c.named...)
+			switch w.rng.IntN(8) {
+			case 0:
+				c.parse(p.name, c.sel())
+			case 1:
+				c.closeNamed('S', p.name)
+				c.named = slices.DeleteFunc(c.named, func(n namedStmt) bool { return n == p })
+			case 2:
+				c.describe('S', p.name, p.s)
+			default:
+				c.bind("", p.name, p.s, "26000")
+				c.execute("", p.s, 0, 0)
+			}
+		}
+	}
+	if w.chance(4) {
+		c.unit(c.sel())
+	}
+	c.sync()
 }
 
 func (c *client) copyOut() {

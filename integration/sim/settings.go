@@ -28,11 +28,14 @@ type settings struct {
 	faults      time.Duration // one fault of the server process every so often; 0: none
 	dialFaults  int           // one login of so many fails; 0: none
 	chaos       time.Duration // how long everything goes wrong
+	arrivals    time.Duration // within how long all clients come
 	slack       bool          // requests to cancel may be slow on their way to the server
 
 	// least is the shortest that a timeout has been set to, in a run whose
 	// settings change.
 	least map[string]time.Duration
+	// buffer is the largest client_buffer so far.
+	buffer int
 	// removals counts the databases that a reload has removed.
 	removals int
 }
@@ -51,6 +54,10 @@ func (s *settings) draw(w *World) {
 	s.mixed = w.chance(6)
 	s.attachFails = w.chance(8)
 	s.chaos = w.between(2*time.Second, 6*time.Second)
+	if s.arrivals = s.chaos; w.chance(3) { // a crowd
+		s.arrivals = 100 * time.Millisecond
+		s.clients *= 2
+	}
 	s.slack = w.chance(2)
 	if w.chance(3) {
 		s.faults = pick(w, 200*time.Millisecond, time.Second, 3*time.Second)
@@ -81,6 +88,7 @@ func (s *settings) draw(w *World) {
 		"max_client_conn":             pick(w, "100", "100", "100", "5"),
 		"max_db_connections":          pick(w, "0", "0", "1", "2", "4"),
 		"max_user_connections":        pick(w, "0", "0", "0", "1", "2", "3"),
+		"max_prepared_statements":     pick(w, "0", "1", "3", "200"),
 		"max_login_concurrency":       pick(w, "1", "2", "4"),
 		"query_wait_timeout":          pick(w, "120", "120", "3", "1", "0"),
 		"query_wait_notify":           pick(w, "0", "1", "5"),
@@ -186,7 +194,7 @@ var timeouts = []string{
 	"client_idle_timeout", "client_login_timeout",
 }
 
-// note remembers the shortest timeouts.
+// note remembers the shortest timeouts and the largest buffer.
 func (s *settings) note() {
 	see := func(from map[string]string) {
 		for _, key := range timeouts {
@@ -196,6 +204,9 @@ func (s *settings) note() {
 				s.least[key] = d
 			}
 		}
+	}
+	if n, err := strconv.Atoi(s.main["client_buffer"]); err == nil {
+		s.buffer = max(s.buffer, n)
 	}
 	see(s.main)
 	for _, d := range s.databases {
@@ -282,6 +293,12 @@ func (s *settings) session() bool { return !s.mixed && s.main["pool_mode"] == "s
 
 // statement reports whether transaction blocks are refused somewhere.
 func (s *settings) statement() bool { return s.main["pool_mode"] == "statement" }
+
+// named reports whether clients may count on the statements that they have
+// prepared, by name: their session keeps them, or the pooler does.
+func (s *settings) named() bool {
+	return s.session() || !s.mixed && s.main["max_prepared_statements"] != "0"
+}
 
 // resets reports whether a session leaves nothing behind for the next.
 func (s *settings) resets() bool { return s.main["server_reset_query"] != "" }

@@ -1,11 +1,10 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"runtime/debug"
-	"testing/synctest"
 	"time"
 
 	"github.com/pgweir/pgweir/pool"
@@ -13,8 +12,9 @@ import (
 )
 
 // Run lets a whole run happen, within a synctest bubble, and returns what went
-// wrong, "" if nothing did. trace may be nil. stuck reports whether goroutines
-// of a failed run are left behind in the bubble.
+// wrong, "" if nothing did. trace, which may be nil, is given a line for
+// everything that happens. stuck reports whether goroutines of a failed run
+// are left behind in the bubble.
 func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bool) {
 	w := &World{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), trace: trace, now: wire.Time(time.Millisecond),
@@ -41,9 +41,11 @@ func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bo
 func (w *World) run() {
 	w.build()
 	for range w.set.clients {
-		w.after(w.between(0, w.set.chaos), func() { w.arrive() })
+		w.after(w.between(0, w.set.arrivals), func() { w.arrive() })
 	}
-	w.operator = w.newOperator()
+	if w.chance(2) {
+		w.after(w.between(0, w.set.chaos), w.operator.busy)
+	}
 	w.after(w.between(0, w.set.chaos), w.strangeCancels)
 	w.after(0, w.pg.misbehave)
 	w.runUntil(wire.Time(w.set.chaos), func() bool { return false })
@@ -66,18 +68,14 @@ func (w *World) build() {
 		w.failf("BUG in sim: settings: %v", err)
 	}
 	w.pg = newPostgres(w)
-	o := pool.Options{
-		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, Seed: w.seed, Now: func() wire.Time { return w.now },
-		Wall: time.Unix(0, 0), UID: -2, Log: w, Console: &operator{w: w},
-		Stop: func() { w.stopped = true }, CloseListeners: func() {},
-	}
-	w.operator = o.Console.(*operator)
-	o.Reload = w.operator.reload
+	w.operator = &operator{w: w}
 	var key [32]byte
-	for i := range key {
-		key[i] = byte(w.seed >> (i % 8 * 8))
+	binary.BigEndian.PutUint64(key[:], w.seed)
+	o := pool.Options{
+		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, Random: rand.NewChaCha8(key), Seed: w.seed,
+		Wall: time.Unix(0, 0), Now: func() wire.Time { return w.now }, UID: -2, Log: w,
+		Console: w.operator, Reload: w.operator.reload, Stop: func() { w.stopped = true }, CloseListeners: func() {},
 	}
-	o.Random = io.Reader(rand.NewChaCha8(key))
 	for i := range w.set.loops {
 		l := &Loop{w: w, index: i, now: w.now}
 		w.loops = append(w.loops, l)
@@ -87,14 +85,6 @@ func (w *World) build() {
 	for _, l := range w.loops {
 		w.after(w.between(0, pool.TickEvery), l.tick)
 	}
-}
-
-// newOperator lets the operator begin.
-func (w *World) newOperator() *operator {
-	if w.chance(2) {
-		w.after(w.between(0, w.set.chaos), w.operator.busy)
-	}
-	return w.operator
 }
 
 // strangeCancels sends cancel requests with keys that are nobody's.
@@ -139,9 +129,19 @@ func (w *World) whoIsLeft() string {
 	return text + fmt.Sprintf(" %d chores", w.chores)
 }
 
-// empty checks that nothing is left of the clients.
+// empty checks that nothing is left of the clients, and that every descriptor
+// is somebody's.
 func (w *World) empty() {
 	w.pooler.CheckEmpty()
+	for _, k := range w.sockets {
+		b, server := k.peer.(*backend)
+		switch {
+		case !server && !k.shut:
+			w.failf("%v: the pooler has not closed it", k)
+		case server && b.up && k.conn == nil && !k.shut && w.quiet():
+			w.failf("%v: the pooler has forgotten it", k)
+		}
+	}
 }
 
 // shutdown ends the pooler.
@@ -163,5 +163,4 @@ func (w *World) shutdown() {
 			w.failf("%d servers are open after the shutdown", len(w.pg.backends))
 		}
 	}
-	synctest.Wait()
 }

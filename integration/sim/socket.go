@@ -80,9 +80,13 @@ func (w *World) dial(name string, p peer, pace pace) *socket {
 
 func (k *socket) String() string { return k.name }
 
+// maxRead is the most that a loop reads at once.
+const maxRead = 64 << 10
+
 // chunk draws how many of n bytes move at once.
 func (k *socket) chunk(n int) int {
 	w := k.w
+	n = min(n, maxRead)
 	m := n
 	switch w.rng.IntN(6) {
 	case 0:

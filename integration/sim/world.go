@@ -42,7 +42,6 @@ type World struct {
 	stopped bool // the pooler says that the process may exit
 
 	trace func(string) // nil: nobody listens
-	lines []string     // the last lines of the trace, for a failure
 }
 
 // failure is what a run that fails panics with.
@@ -60,7 +59,7 @@ func (w *World) tracef(format string, args ...any) {
 	}
 }
 
-// Tracing reports whether anybody listens to the trace.
+// tracing reports whether anybody listens to the trace.
 func (w *World) tracing() bool { return w.trace != nil }
 
 // event is something that is going to happen.

@@ -14,19 +14,25 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
 )
 
 // Request says where to log in, and as whom. Connect does not change it.
 type Request struct {
-	// Hosts are tried in turn until one answers, from Hosts[StartHost] on and
-	// round. Each is a name, an IP address, the folder of a unix socket
+	// Hosts are tried in turn until one answers. Each is a name, an IP address, the folder of a unix socket
 	// ("/run/postgresql"), or such a folder in Linux's abstract name space
 	// ("@name"). Port is also part of the unix socket's name.
-	Hosts     []string
-	Port      int
-	StartHost int
+	Hosts []string
+	Port  int
+
+	// Attrs is what a host must be to be taken; the others are passed over.
+	Attrs configs.SessionAttrs
+
+	// Failed, if it is not nil, hears of each host that was passed over, before
+	// the next one is tried. It must not block.
+	Failed func(*LoginError)
 
 	// Params are all parameters of the StartupMessage, in the order in which
 	// they are sent; user and database are among them.
@@ -87,11 +93,10 @@ type Session struct {
 	// cancelled then.
 	Key []byte
 
-	// HostIndex says which of Request.Hosts answered. Host is what to dial to
-	// meet the same server again, for Cancel: the folder of the unix socket, or
-	// the IP address where Hosts has a name that may stand for many.
-	Host      string
-	HostIndex int
+	// Name says which of Request.Hosts answered. Host is what to dial to meet
+	// the same server again, for Cancel: the folder of the unix socket, or the
+	// IP address where Name may stand for many.
+	Name, Host string
 }
 
 // Close ends a session that nobody attached: a Terminate, if the socket takes
@@ -111,25 +116,27 @@ func (s *Session) Close() {
 func CloseSocket(s wire.Socket) { _ = syscall.Close(s.FD) }
 
 // Connect logs in to the first host that lets it. A host that can't be
-// reached, breaks off, or is starting up or shutting down (SQLSTATE 57P03) is
-// passed over for the next one; any other answer is final. err is always a
+// reached, breaks off, is starting up or shutting down (SQLSTATE 57P03), or is
+// not what Attrs ask for is passed over for the next one; any other answer is final. err is always a
 // *LoginError, from the host tried last.
 func Connect(ctx context.Context, r Request) (*Session, error) {
 	if len(r.Hosts) == 0 {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
 	}
 	var last *LoginError
-	for i := range r.Hosts {
-		at := (r.StartHost + i) % len(r.Hosts)
-		s, err := r.one(ctx, r.Hosts[at])
+	for _, host := range r.Hosts {
+		s, err := r.one(ctx, host)
 		if err == nil {
-			s.HostIndex = at
+			s.Name = host
 			return s, nil
 		}
 		last = err
-		last.Host = r.Hosts[at]
+		last.Host = host
 		if !last.tryNext() {
 			break
+		}
+		if r.Failed != nil {
+			r.Failed(last)
 		}
 	}
 	return nil, last
@@ -178,7 +185,11 @@ func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
 		over = session
 	}
 	l := newLogin(over, r)
-	return l, l.run()
+	failed = l.run()
+	if failed == nil {
+		failed = l.fit(r.Attrs)
+	}
+	return l, failed
 }
 
 // Cancel asks the server at host and port to cancel what the session with key

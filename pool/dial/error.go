@@ -27,6 +27,7 @@ const (
 	BadSecret                     // our secret can't answer the server, or the server doesn't know it
 	Protocol                      // the server sent what it must not
 	TLSFailed                     // the server has no TLS, or not as it is wanted
+	Unfit                         // the server is not what Attrs ask for
 )
 
 func (k Kind) String() string {
@@ -49,6 +50,8 @@ func (k Kind) String() string {
 		return "protocol"
 	case TLSFailed:
 		return "TLS failed"
+	case Unfit:
+		return "unfit"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -123,7 +126,7 @@ func (e *LoginError) Fields() wire.Fields {
 // tryNext reports whether another host may do better.
 func (e *LoginError) tryNext() bool {
 	switch e.Kind {
-	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, TLSFailed:
+	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, TLSFailed, Unfit:
 		return true
 	case Refused:
 		return e.StartingUp()

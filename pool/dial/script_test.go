@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/loop"
@@ -347,33 +348,52 @@ func TestNobodyThere(t *testing.T) {
 	wantError(t, err, dial.ConnectFailed, "connect failed")
 }
 
-// TestHosts: each host in turn, from StartHost on and round, until one answers
-// for good.
+// TestHosts: each host in turn until one answers for good. Who was passed over
+// is told.
 func TestHosts(t *testing.T) {
 	starting := sends([]byte(msg('E', "SFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00")))
 	refusing := sends([]byte(msg('E', "SFATAL\x00C28000\x00Mno entry\x00\x00")))
-	welcome := sends([]byte(authOK + ready))
+	says := func(standby, readOnly string) func(net.Conn) {
+		return sends([]byte(authOK + msg('S', "in_hot_standby\x00"+standby+"\x00") + msg('S', "default_transaction_read_only\x00"+readOnly+"\x00") + ready))
+	}
+	welcome, standby, readOnly := says("off", "off"), says("on", "off"), says("off", "on")
+	old := func(standby, readOnly string) func(net.Conn) { // as before version 14
+		return func(c net.Conn) {
+			c.Write([]byte(authOK + ready))
+			if typ, query, err := readMessage(c); err != nil || typ != wire.Query || string(query) != dial.RoleQuery+"\x00" {
+				return
+			}
+			row := "\x00\x02\x00\x00\x00\x01" + standby + "\x00\x00\x00" + string(rune(len(readOnly))) + readOnly
+			c.Write([]byte(msg('T', "\x00\x00") + msg('D', row) + msg('C', "SELECT 1\x00") + ready))
+		}
+	}
 	for _, test := range []struct {
 		name  string
-		start int
 		plays []func(net.Conn) // nil: nobody listens
 		want  int              // the host that logs in, -1 none
 		err   int              // else the host that the error is about
 		kind  dial.Kind
 	}{
-		{"first", 0, []func(net.Conn){welcome, welcome}, 0, 0, 0},
-		{"second is the start", 1, []func(net.Conn){welcome, welcome}, 1, 0, 0},
-		{"start beyond the end", 5, []func(net.Conn){welcome, welcome}, 1, 0, 0},
-		{"over a dead one", 0, []func(net.Conn){nil, welcome}, 1, 0, 0},
-		{"round the end", 1, []func(net.Conn){welcome, nil}, 0, 0, 0},
-		{"over one that starts", 0, []func(net.Conn){starting, nil, welcome}, 2, 0, 0},
-		{"not over a refusal", 0, []func(net.Conn){refusing, welcome}, -1, 0, dial.Refused},
-		{"all dead", 1, []func(net.Conn){nil, nil}, -1, 0, dial.ConnectFailed},
-		{"all start", 0, []func(net.Conn){starting, starting}, -1, 1, dial.Refused},
+		{"first", []func(net.Conn){welcome, welcome}, 0, 0, 0},
+		{"over a dead one", []func(net.Conn){nil, welcome}, 1, 0, 0},
+		{"over a standby", []func(net.Conn){standby, old("t", "off"), welcome}, 2, 0, 0},
+		{"over one that is read-only", []func(net.Conn){readOnly, old("f", "on"), old("f", "off")}, 2, 0, 0},
+		{"no primary", []func(net.Conn){nil, standby}, -1, 1, dial.Unfit},
+		{"over one that starts", []func(net.Conn){starting, nil, welcome}, 2, 0, 0},
+		{"not over a refusal", []func(net.Conn){refusing, welcome}, -1, 0, dial.Refused},
+		{"all dead", []func(net.Conn){nil, nil}, -1, 1, dial.ConnectFailed},
+		{"all start", []func(net.Conn){starting, starting}, -1, 1, dial.Refused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := request()
-			r.Port, r.StartHost = 5432, test.start
+			r.Port, r.Attrs = 5432, configs.SessionReadWrite
+			failed := 0
+			r.Failed = func(e *dial.LoginError) {
+				if e.Host != r.Hosts[failed] {
+					t.Errorf("%s is said to have failed, and it was the turn of %s", e.Host, r.Hosts[failed])
+				}
+				failed++
+			}
 			for i, play := range test.plays {
 				dir := shortDir(t, i)
 				r.Hosts = append(r.Hosts, dir)
@@ -396,8 +416,8 @@ func TestHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer session.Close()
-			if session.HostIndex != test.want || session.Host != r.Hosts[test.want] || !session.Socket.Unix {
-				t.Errorf("host %d, %s", session.HostIndex, session.Host)
+			if want := r.Hosts[test.want]; session.Name != want || session.Host != want || !session.Socket.Unix || failed != test.want {
+				t.Errorf("host %s, %s, after %d failed", session.Name, session.Host, failed)
 			}
 		})
 	}

@@ -110,7 +110,7 @@ func (c *conn) transmit(p []byte) {
 func (c *conn) send(p []byte) (sent int, err error) {
 	for len(p) > 0 {
 		part := p[:min(len(p), maxIO)]
-		n, errno := rawWrite(int(c.fd), part)
+		n, errno := rawSend(int(c.fd), part)
 		c.loop.stats.Writes++
 		switch errno {
 		case 0:
@@ -257,9 +257,9 @@ func (c *conn) deliverEarly() {
 // error is io.EOF at the end of the stream.
 func (c *conn) pull() (n int, err error) {
 	l := c.loop
-	n, errno := rawRead(int(c.fd), l.buf)
+	n, errno := rawRecv(int(c.fd), l.buf)
 	for errno == syscall.EINTR {
-		n, errno = rawRead(int(c.fd), l.buf)
+		n, errno = rawRecv(int(c.fd), l.buf)
 	}
 	l.stats.Reads++
 	switch {

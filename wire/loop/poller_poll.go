@@ -116,7 +116,7 @@ func (p *poller) wait(d, _ time.Duration) int {
 		}
 		if i == 0 {
 			var buf [64]byte
-			rawRead(p.pipe[0], buf[:])
+			_, _ = syscall.Read(p.pipe[0], buf[:])
 			continue
 		}
 		var r readiness

@@ -13,9 +13,17 @@ import (
 // scheduler need not know about them: that spares some 30 ns each. Those that
 // copy are bounded by maxIO, since a stop of the world waits for them.
 
-// rawRead is read(2). p must not be empty.
-func rawRead(fd int, p []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+// rawRecv reads from a socket. p must not be empty. recvfrom(2) and sendto(2)
+// go to the socket straight away, where read(2) and write(2) come by way of the
+// file system: on a loopback connection that is some 2 % of both together.
+func rawRecv(fd int, p []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
+	return int(n), errno
+}
+
+// rawSend writes to a socket. p must not be empty.
+func rawSend(fd int, p []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
 	return int(n), errno
 }
 

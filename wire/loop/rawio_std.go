@@ -4,8 +4,11 @@ package loop
 
 import "syscall"
 
-// rawRead is read(2). p must not be empty.
-func rawRead(fd int, p []byte) (int, syscall.Errno) {
+// rawSend writes to a socket. p must not be empty.
+func rawSend(fd int, p []byte) (int, syscall.Errno) { return rawWrite(fd, p) }
+
+// rawRecv reads from a socket. p must not be empty.
+func rawRecv(fd int, p []byte) (int, syscall.Errno) {
 	n, err := syscall.Read(fd, p)
 	return n, errnoOf(err)
 }

@@ -1,0 +1,118 @@
+package pool
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// hosts is what a pool knows of the hosts of its entry: whose turn it is, and
+// which of them fail. It may be used from anywhere.
+type hosts struct {
+	mu   sync.Mutex // held for a walk over a list of hosts
+	next int
+	down map[string]*outage
+}
+
+// outage is a host that did not take us, because it is down or because it is
+// not what the entry asks for.
+type outage struct {
+	count int       // in a row
+	until wire.Time // skipped before
+}
+
+// order is the order in which a new connection tries the hosts of list. Those
+// that work come first: from the next one on and round, or from the one that
+// served last. Those that fail come last, so they are tried only if no other
+// takes us; but each time its back-off is over, one connection tries it in its
+// place, and sees whether it works again.
+func (h *hosts) order(list []string, turn configs.LoadBalanceHosts, now wire.Time, longest time.Duration) []string {
+	if len(list) < 2 {
+		return list
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var up, down []string
+	for i := range list {
+		host := list[(h.next+i)%len(list)]
+		o := h.down[host]
+		switch {
+		case o == nil:
+			up = append(up, host)
+		case now >= o.until && turn == configs.HostsRoundRobin:
+			o.until = now.Add(o.patience(longest))
+			up = append(up, host)
+		default:
+			down = append(down, host)
+		}
+	}
+	if turn == configs.HostsRoundRobin {
+		h.next = (h.next + 1) % len(list)
+	}
+	return append(up, down...)
+}
+
+// patience is how long the host is skipped: a second, doubling up to longest
+// while it goes on to fail.
+func (o *outage) patience(longest time.Duration) time.Duration {
+	return min(longest, time.Second<<min(o.count-1, 16))
+}
+
+// failed notes that host did not take us. It reports whether that is news.
+func (h *hosts) failed(host string, now wire.Time, longest time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o := h.down[host]
+	if o == nil {
+		if h.down == nil {
+			h.down = map[string]*outage{}
+		}
+		o = &outage{}
+		h.down[host] = o
+	}
+	o.count++
+	o.until = now.Add(o.patience(longest))
+	return o.count == 1
+}
+
+// works notes that host took us. Without turns it serves from now on.
+func (h *hosts) works(host string, list []string, turn configs.LoadBalanceHosts) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.down, host)
+	if turn == configs.HostsDisable {
+		for i := range list {
+			if list[i] == host {
+				h.next = i
+			}
+		}
+	}
+}
+
+// choose says which hosts r tries, and in which order.
+func (q *Pool) choose(p *Pooler, r *dial.Request, now wire.Time) {
+	conf, main := q.db.conf.Load(), &p.Snapshot().Main
+	r.Hosts, r.Attrs = conf.Hosts, conf.TargetSessionAttrs
+	if len(r.Hosts) == 0 {
+		r.Hosts = []string{main.UnixSocketDir}
+	}
+	if len(r.Hosts) < 2 {
+		return
+	}
+	r.Hosts = q.hosts.order(r.Hosts, conf.LoadBalanceHosts, now, main.ServerLoginRetry)
+	r.Failed = func(err *dial.LoginError) {
+		if q.hosts.failed(err.Host, p.Now(), main.ServerLoginRetry) {
+			p.log.Log(Warning, "S: "+q.name()+"@"+err.Host, "host is skipped for now: "+err.Error())
+		}
+	}
+}
+
+// several reports whether the entry of q has hosts to choose from: then there
+// is hope as long as anybody waits.
+func (q *Pool) several() bool {
+	conf := q.db.conf.Load()
+	return len(conf.Hosts) > 1 || conf.TargetSessionAttrs != configs.SessionAny
+}

@@ -1,0 +1,436 @@
+package pool
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// lookup is an auth_query under way. To its pool it is a client like any
+// other, whose socket is the lookup itself: it waits in the queue, is given a
+// server within the limits, and the ledger says when the server is free again.
+// Only the counts of client connections leave it out.
+//
+// All who want to know the same at the same time share one lookup. It runs on
+// the loop that its question is assigned to, and tells them by Post.
+type lookup struct {
+	question question
+	w        *Worker
+	client   *Client
+	began    wire.Time
+	askers   []asker
+
+	part    []byte // the begin of a message
+	answer  answer
+	bad     string
+	failed  bool // an ErrorResponse came last
+	over    bool // nothing more is expected, and finish is posted
+	replied bool // the server answered to its end
+}
+
+// question is what an auth_query asks, and as whom, and where.
+type question struct {
+	database, user string // the pool
+	query          string
+	name           string // $1
+}
+
+// asker is a login that waits for an answer.
+type asker struct {
+	id   uint64 // of the Client
+	tell func(answer)
+}
+
+// answer is what became of a question. The zero answer is that there is no
+// such user.
+type answer struct {
+	at     wire.Time
+	name   string      // the name that the query returned, empty if it returned no row
+	secret auth.Secret // KindNone if the query returned NULL: nobody gets in
+	err    wire.Fields // set if there is no answer
+}
+
+// maxAnswers bounds the answers that are kept, made-up names included.
+const maxAnswers = 4096
+
+// maxLookup bounds a message of a reply to an auth_query: a secret has up to
+// 64 KiB.
+const maxLookup = 128 << 10
+
+// answers remembers what was asked lately.
+type answers struct{ known *lru.Cache[question, answer] }
+
+func newAnswers() answers {
+	known, err := lru.New[question, answer](maxAnswers)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return answers{known}
+}
+
+// get returns the answer to q, if it is not older than auth_query_cache.
+func (a answers) get(q question, now wire.Time, main *configs.Main) (answer, bool) {
+	if main.AuthQueryCache == 0 {
+		return answer{}, false
+	}
+	known, ok := a.known.Get(q)
+	return known, ok && now.Sub(known.at) < main.AuthQueryCache
+}
+
+// lookUp has an auth_query ask about c, who is not in the auth_file. It
+// reports whether c's login goes on elsewhere, or was refused.
+func (c *Client) lookUp(main *configs.Main) bool {
+	q, db, refused := c.questionFor(main)
+	switch {
+	case refused != "":
+		c.disconnect(true, refused)
+		return true
+	case db == nil:
+		return false
+	}
+	w, l := c.w, c.login
+	l.question = q
+	if a, ok := w.p.answers.get(q, w.now(), main); ok {
+		c.lookedUp(a)
+		return true
+	}
+	l.phase, l.asking = phaseWorking, true
+	c.conn.Pause()
+	at := w.p.workerFor(q)
+	asks := asker{c.id, func(a answer) {
+		w.loop.Post(func() {
+			c.resume(func() {
+				c.login.asking = false
+				c.lookedUp(a)
+			})
+		})
+	}}
+	at.loop.Post(func() { at.lookUp(q, db, asks) })
+	return true
+}
+
+// questionFor says what to ask about c and in which database, nil if nothing is
+// to be asked. refused is what to tell c if it can't be.
+func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refused string) {
+	p, l := c.w.p, c.login
+	switch main.AuthType {
+	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM:
+		return q, nil, ""
+	}
+	conf := &configs.Database{} // the console's
+	if !l.console {
+		if c.db != nil {
+			conf = c.db.conf.Load()
+		} else if conf = p.Snapshot().Auto(l.database); conf == nil {
+			return q, nil, ""
+		}
+	}
+	q = question{
+		database: cmp.Or(conf.AuthDBName, main.AuthDBName, l.database),
+		user:     cmp.Or(conf.AuthUser, main.AuthUser),
+		query:    cmp.Or(conf.AuthQuery, main.AuthQuery),
+		name:     l.user,
+	}
+	switch {
+	case q.user == "" || q.query == "":
+		return q, nil, ""
+	case q.database == consoleDatabase:
+		c.log(Error, `cannot use the reserved "pgbouncer" database as an auth_dbname`)
+		return q, nil, reasonConfig
+	}
+	p.mu.Lock()
+	db = p.databaseLocked(q.database)
+	p.mu.Unlock()
+	switch {
+	case db == nil:
+		c.log(Error, fmt.Sprintf("authentication database %q is not configured.", q.database))
+		return q, nil, reasonConfig
+	case db.disabled.Load():
+		return q, nil, fmt.Sprintf("authentication database %q is disabled", q.database)
+	}
+	return q, db, ""
+}
+
+// reasonConfig is what a client is told of mistakes that are none of its
+// business.
+const reasonConfig = "bouncer config error"
+
+// lookedUp goes on with a login about which an auth_query has asked.
+func (c *Client) lookedUp(a answer) {
+	main := &c.w.p.Snapshot().Main
+	switch {
+	case a.err.Message != "":
+		c.fail(a.err)
+	case a.name == "":
+		c.identify(main, auth.Secret{}, false)
+	default:
+		c.login.user = a.name
+		c.login.secret = a.secret
+		c.identify(main, a.secret, true)
+	}
+}
+
+// forgetAnswer has the next login ask anew: the secret that was remembered may
+// be the reason why this one failed.
+func (c *Client) forgetAnswer() {
+	if q := c.login.question; q.user != "" {
+		c.w.p.answers.known.Remove(q)
+	}
+}
+
+// leaveLookup tells the lookup that c does not wait for it any more.
+func (c *Client) leaveLookup() {
+	q, id, at := c.login.question, c.id, c.w.p.workerFor(c.login.question)
+	at.loop.Post(func() {
+		if k := at.lookups[q]; k != nil {
+			k.leave(id)
+		}
+	})
+}
+
+// workerFor is where q is asked.
+func (p *Pooler) workerFor(q question) *Worker {
+	h := fnv.New32a()
+	h.Write([]byte(q.name)) // a hash never fails
+	return p.workers[h.Sum32()%uint32(len(p.workers))]
+}
+
+// lookUp joins the lookup of q, or begins it.
+func (w *Worker) lookUp(q question, db *Database, a asker) {
+	if known, ok := w.p.answers.get(q, w.now(), &w.p.Snapshot().Main); ok {
+		a.tell(known) // it came while a was on its way
+		return
+	}
+	k := w.lookups[q]
+	if k == nil {
+		k = &lookup{question: q, w: w, began: w.now()}
+		w.lookups[q] = k
+		k.ask(db)
+	}
+	k.askers = append(k.askers, a)
+}
+
+// ask begins the lookup in db.
+func (k *lookup) ask(db *Database) {
+	w := k.w
+	s := w.shard(w.p.pool(db, k.question.user, 1))
+	c := &Client{
+		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1),
+		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
+	}
+	// Nothing of the clients' gets to the server: it has, or is given back,
+	// the parameters that it had after its login.
+	if wel := s.pool.welcomed(); wel != nil {
+		c.vars = wel.vars
+	}
+	c.newKey()
+	k.client = c
+	s.idleClients.pushBack(c)
+	c.take(k.question.messages())
+}
+
+// messages are the request: the name is a parameter, and never part of the
+// query's text.
+func (q *question) messages() []byte {
+	b, at := wire.Begin(nil, wire.Parse)
+	b = wire.AppendString(b, "")
+	b = wire.AppendString(b, q.query)
+	b = wire.End(binary.BigEndian.AppendUint16(b, 0), at)
+	b, at = wire.Begin(b, wire.Bind)
+	b = append(b, 0, 0)                     // unnamed portal of the unnamed statement
+	b = binary.BigEndian.AppendUint16(b, 0) // parameters are text
+	b = binary.BigEndian.AppendUint16(b, 1) // there is one
+	b = binary.BigEndian.AppendUint32(b, uint32(len(q.name)))
+	b = append(b, q.name...)
+	b = wire.End(binary.BigEndian.AppendUint16(b, 0), at) // results are text
+	b, at = wire.Begin(b, wire.Describe)
+	b = wire.End(append(b, 'P', 0), at)
+	b, at = wire.Begin(b, wire.Execute)
+	b = wire.End(append(b, 0, 0, 0, 0, 0), at)
+	b, at = wire.Begin(b, wire.Sync)
+	return wire.End(b, at)
+}
+
+// leave is told that the client with that id is gone. A lookup that nobody
+// waits for gives up its place in the queue; one that has a server is let
+// finish, so that strangers who leave don't close servers.
+func (k *lookup) leave(id uint64) {
+	k.askers = slices.DeleteFunc(k.askers, func(a asker) bool { return a.id == id })
+	if len(k.askers) == 0 && k.client.state == ClientWaiting {
+		k.client.disconnect(false, "nobody waits for the auth_query any more")
+	}
+}
+
+// lonely is how long a server may work at an auth_query that nobody waits for.
+const lonely = 5 * time.Second
+
+// tickLookups ends lookups that take longer than a login may, or than they
+// should when nobody waits for them.
+func (w *Worker) tickLookups(now wire.Time, main *configs.Main) {
+	var ended []*lookup
+	for _, k := range w.lookups {
+		if late(now, k.began, main.ClientLoginTimeout) || len(k.askers) == 0 && late(now, k.began, lonely) {
+			ended = append(ended, k)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
+	for _, k := range ended {
+		k.client.disconnect(true, "client_login_timeout")
+	}
+}
+
+// Write implements wire.Conn: it takes what the server, or the pool, says.
+func (k *lookup) Write(p []byte) {
+	b := p
+	if len(k.part) > 0 {
+		k.part = append(k.part, p...)
+		b = k.part
+	}
+	for !k.over {
+		typ, size, ok, err := wire.Peek(b, maxLookup)
+		if err != nil {
+			k.bad = fmt.Sprintf("a message of the reply is longer than %d bytes", maxLookup)
+			k.end()
+			return
+		}
+		if !ok || size > len(b) {
+			break
+		}
+		k.take(typ, b[wire.HeaderLen:size])
+		b = b[size:]
+	}
+	k.part = append(k.part[:0], b...)
+}
+
+// take deals with one message.
+func (k *lookup) take(typ byte, body []byte) {
+	switch typ {
+	case wire.RowDescription, wire.NoData:
+		n := 0
+		if typ == wire.RowDescription && len(body) >= 2 {
+			n = int(binary.BigEndian.Uint16(body))
+		}
+		if n != 2 {
+			k.bad = fmt.Sprintf("it returns %d columns, and must return two: the name and the secret", n)
+		}
+	case wire.DataRow:
+		k.row(body)
+	case wire.ErrorResponse:
+		k.failed = true
+		k.answer.err = wire.ParseFields(body)
+	case wire.ReadyForQuery:
+		k.replied = true
+		k.end()
+	}
+}
+
+// row deals with a DataRow. The last one counts.
+func (k *lookup) row(body []byte) {
+	if k.bad != "" {
+		return
+	}
+	if len(body) < 2 || binary.BigEndian.Uint16(body) != 2 {
+		k.bad = "a row does not have two columns"
+		return
+	}
+	name, rest, ok := cutColumn(body[2:])
+	secret, _, ok2 := cutColumn(rest)
+	switch {
+	case !ok || !ok2:
+		k.bad = "a row is cut off"
+	case name == nil:
+		k.bad = "the name that it returns is NULL"
+	case len(name) == 0 || len(name) > maxUserName:
+		k.bad = fmt.Sprintf("the name that it returns has %d bytes, and must have 1 to %d", len(name), maxUserName)
+	default:
+		k.answer.name, k.answer.secret = string(name), auth.ParseSecret(string(secret))
+	}
+}
+
+// cutColumn cuts a value off the front of a DataRow, nil for NULL.
+func cutColumn(b []byte) (v, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, nil, false
+	}
+	n := int32(binary.BigEndian.Uint32(b))
+	b = b[4:]
+	switch {
+	case n == -1:
+		return nil, b, true
+	case n < 0 || int(n) > len(b):
+		return nil, nil, false
+	}
+	return b[:n:n], b[n:], true
+}
+
+// Close implements wire.Conn: the pool gives the client up.
+func (k *lookup) Close() { k.end() }
+
+// Abort implements wire.Conn.
+func (k *lookup) Abort() { k.end() }
+
+// Queued implements wire.Conn.
+func (*lookup) Queued() int { return 0 }
+
+// Pause implements wire.Conn.
+func (*lookup) Pause() {}
+
+// Resume implements wire.Conn.
+func (*lookup) Resume() {}
+
+// Detach implements wire.Conn.
+func (*lookup) Detach() (wire.Socket, bool) { return wire.Socket{}, false }
+
+// end has finish called once the pool is done with what it does.
+func (k *lookup) end() {
+	if !k.over {
+		k.over = true
+		k.w.loop.Post(k.finish)
+	}
+}
+
+// finish tells all who asked.
+func (k *lookup) finish() {
+	w := k.w
+	delete(w.lookups, k.question)
+	k.client.disconnect(false, "auth_query is done")
+	a := k.answer
+	a.at = w.now()
+	if k.replied && k.failed {
+		k.bad = "the server says: " + a.err.Message
+	}
+	switch {
+	case k.bad == "" && k.replied:
+		w.p.answers.known.Add(k.question, a)
+	case k.bad == "" && k.failed:
+		a = answer{err: a.err} // the pool's own words: a timeout, a server that can't be had
+	default:
+		if k.bad == "" {
+			k.bad = "it was ended before it was answered"
+		}
+		a = answer{err: wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonConfig}}
+		if len(k.askers) == 0 {
+			return // gone, and so is the lookup
+		}
+		w.p.log.Log(Error, k.client.prefix(), fmt.Sprintf("auth_query about user %q in database %q failed: %s", k.question.name, k.question.database, k.bad))
+	}
+	for _, asker := range k.askers {
+		asker.tell(a)
+	}
+}
+
+// lookup is the lookup that c is the pool's client for, nil for one with a
+// socket.
+func (c *Client) lookup() *lookup {
+	k, _ := c.conn.(*lookup)
+	return k
+}
