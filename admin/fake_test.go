@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -36,6 +37,8 @@ func (f *fakePools) KillClient(id uint64) error {
 
 func (f *fakePools) Shutdown(mode pool.ShutdownMode) { _ = f.note("shutdown", strconv.Itoa(int(mode))) }
 func (f *fakePools) State() (bool, bool)             { return true, false }
+
+func (f *fakePools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) { return nil, nil, 0 }
 
 func (f *fakePools) Set(key, value string) error { return f.note("set", key, value) }
 
@@ -115,6 +118,9 @@ func (emptyPools) Stats() []pool.StatsInfo        { return nil }
 func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo            { return nil }
 func (emptyPools) Loops() []pool.LoopInfo         { return nil }
+func (emptyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {
+	return nil, nil, 0
+}
 
 // defaults is a configuration that sets nothing.
 var defaults = settings("")

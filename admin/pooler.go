@@ -3,6 +3,7 @@ package admin
 import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/dial"
 )
 
 // Pooler is what the console needs of the pools: *pool.Pooler, or a test's
@@ -22,6 +23,7 @@ type Pooler interface {
 	Lists() pool.ListsInfo
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
+	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)
 
 	Reload() error
 	Set(key, value string) error

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/hex"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -23,6 +25,12 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type busyPools struct{ emptyPools }
 
 func (busyPools) State() (bool, bool) { return false, true }
+
+func (busyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {
+	addrs := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1")}
+	return []dial.NameInfo{{Host: "db.example.com", TTL: 3900 * time.Millisecond, Addrs: addrs}},
+		[]dial.ZoneInfo{{Zone: "example.com", Serial: 4294967295, Names: 1}}, 2
+}
 
 func (busyPools) Pools() []pool.PoolInfo {
 	return []pool.PoolInfo{
@@ -208,6 +216,7 @@ func TestShowColumns(t *testing.T) {
 		"TOTALS":    "name:25 value:1700",
 		"MEM":       "name:25 size:23 used:23 free:23 memtotal:23",
 		"DNS_HOSTS": "hostname:25 ttl:20 addrs:25",
+		"DNS_ZONES": "zonename:25 serial:20 count:23",
 		"RUNTIME":   "key:25 value:25",
 	} {
 		cols, rows := table(t, open(t, busyPools{}, false), "SHOW "+name)
@@ -218,6 +227,18 @@ func TestShowColumns(t *testing.T) {
 			if len(r) != len(cols) {
 				t.Errorf("SHOW %s: %d cells for %d columns: %q", name, len(r), len(cols), r)
 			}
+		}
+	}
+}
+
+func TestShowNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"DNS_HOSTS": "db.example.com 3 10.0.0.1:0,[2001:db8::1]:0",
+		"DNS_ZONES": "example.com 4294967295 1",
+	} {
+		_, rows := table(t, open(t, busyPools{}, false), "SHOW "+name)
+		if len(rows) != 1 || strings.Join(rows[0], " ") != want {
+			t.Errorf("SHOW %s: %q", name, rows)
 		}
 	}
 }

@@ -141,20 +141,17 @@ var Table = []Setting{
 	{
 		Name: "dns_max_ttl", Default: "15",
 		Meaning: "How long the answer to a name lookup is used.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSMaxTTL },
+		field:   func(m *Main) any { return &m.DNSMaxTTL },
 	},
 	{
 		Name: "dns_nxdomain_ttl", Default: "15",
 		Meaning: "How long a failed name lookup is remembered.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSNXDomainTTL },
+		field:   func(m *Main) any { return &m.DNSNXDomainTTL },
 	},
 	{
 		Name: "dns_zone_check_period", Default: "0",
 		Meaning: "How often zones' serial numbers are compared to notice changed names; 0: never.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.DNSZoneCheckPeriod },
+		field:   func(m *Main) any { return &m.DNSZoneCheckPeriod },
 	},
 	{
 		Name: "idle_transaction_timeout", Default: "0",
@@ -240,8 +237,7 @@ var Table = []Setting{
 	{
 		Name: "max_prepared_statements", Default: "200",
 		Meaning: "Prepared statements kept on each server connection in transaction and statement mode; 0: not tracked.",
-		Effect:  NotYet, Instead: "named prepared statements are passed on untracked", asNow: []string{"0"},
-		field: func(m *Main) any { return &m.MaxPreparedStatements },
+		field:   func(m *Main) any { return &m.MaxPreparedStatements },
 	},
 	{
 		Name: "max_user_client_connections", Default: "0",
@@ -313,8 +309,7 @@ var Table = []Setting{
 	{
 		Name: "resolv_conf", Default: "", Restart: true,
 		Meaning: "Path of a resolv.conf instead of the system's.",
-		Effect:  NotYet, Instead: dnsInstead,
-		field: func(m *Main) any { return &m.ResolvConf },
+		field:   func(m *Main) any { return &m.ResolvConf },
 	},
 	{
 		Name: "sbuf_loopcnt", Default: "5",
@@ -548,9 +543,8 @@ var Table = []Setting{
 
 // What happens while a group of settings has no effect.
 const (
-	dnsInstead    = "the system's resolver is asked at each connect"
-	peersInstead  = "cancel requests that arrive at another process are lost"
-	syslogInstead = "nothing is sent to syslog"
+	peersInstead     = "cancel requests that arrive at another process are lost"
+	syslogInstead    = "nothing is sent to syslog"
 )
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

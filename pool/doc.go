@@ -66,7 +66,7 @@
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes
-//	hosts.go     which host a new server is looked for on; role.go whether it does
+//	hosts.go     which host a new server is looked for on; role.go whether it will do
 //	cancel.go    cancel requests
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed

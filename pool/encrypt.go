@@ -20,7 +20,7 @@ func (c *Client) offersTLS() *tls.Config {
 }
 
 // encrypted reports whether c speaks TLS.
-func (c *Client) encrypted() bool { return c.tls != "" }
+func (c *Client) encrypted() bool { return c.tls() != "" }
 
 // certified reports whether c, which is logging in, has shown a certificate of
 // name's. One that could not be verified has ended the handshake.
@@ -103,5 +103,5 @@ func (c *Client) encrypt() {
 		c.disconnect(false, "cannot take in a client connection: "+err.Error())
 		return
 	}
-	c.conn, c.tls, l.phase = conn, tlsText(socket.TLS), phaseFirst
+	c.conn, c.ends, l.phase = conn, endsOf(socket), phaseFirst
 }

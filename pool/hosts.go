@@ -95,6 +95,7 @@ func (h *hosts) works(host string, list []string, turn configs.LoadBalanceHosts)
 // choose says which hosts r tries, and in which order.
 func (q *Pool) choose(p *Pooler, r *dial.Request, now wire.Time) {
 	conf, main := q.db.conf.Load(), &p.Snapshot().Main
+	r.Names = p.opts.Names
 	r.Hosts, r.Attrs = conf.Hosts, conf.TargetSessionAttrs
 	if len(r.Hosts) == 0 {
 		r.Hosts = []string{main.UnixSocketDir}
@@ -115,4 +116,21 @@ func (q *Pool) choose(p *Pooler, r *dial.Request, now wire.Time) {
 func (q *Pool) several() bool {
 	conf := q.db.conf.Load()
 	return len(conf.Hosts) > 1 || conf.TargetSessionAttrs != configs.SessionAny
+}
+
+// tickNames marks the servers whose address is no longer one of their host's
+// name.
+func (s *Shard) tickNames() {
+	names := s.w.p.opts.Names
+	if names == nil {
+		return
+	}
+	for _, l := range []*list[Server, *Server]{&s.busy, &s.canceled, &s.tested, &s.idle, &s.used} {
+		l.each(func(v *Server) {
+			if v.name != v.host && !v.retired && !names.Current(v.name, v.host) {
+				v.retired = true
+				v.log(Info, "the name "+v.name+" has other addresses now")
+			}
+		})
+	}
 }

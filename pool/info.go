@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -251,8 +252,8 @@ func socketInfo(e *ends) (i SocketInfo) {
 	i.Replication = "none"
 	i.RemotePID = max(int(e.pid), 0)
 	i.Addr, i.Port = addrPort(e.remote)
-	i.LocalAddr, i.LocalPort = addrPort(e.local.Value())
-	i.TLS = e.tls
+	i.LocalAddr, i.LocalPort = addrPort(e.local())
+	i.TLS = e.tls()
 	return i
 }
 
@@ -360,6 +361,16 @@ func (p *Pooler) Mem() []MemInfo {
 		})
 	})
 	return []MemInfo{{Name: "iobuf_cache", Size: bufferSize, Used: buffers, Free: free}}
+}
+
+// Names returns the names of servers' hosts, the zones that are watched, and
+// how many lookups are under way.
+func (p *Pooler) Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int) {
+	n := p.opts.Names
+	if n == nil {
+		return nil, nil, 0
+	}
+	return n.Hosts(), n.Zones(), n.Queries()
 }
 
 // Loops tells of each event loop.

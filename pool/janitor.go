@@ -116,6 +116,7 @@ func (w *Worker) anyIdleTimeout(snap *configs.Snapshot) bool {
 func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	p := s.pool
 	set := p.settings.Load()
+	s.tickNames()
 	s.used.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	s.idle.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	if s.paused() {
@@ -160,6 +161,9 @@ func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *co
 // tick is the maintenance of what the loops share.
 func (p *Pooler) tick(now wire.Time) {
 	main := &p.Snapshot().Main
+	if names := p.opts.Names; names != nil {
+		names.CheckZones()
+	}
 	var forced []*Database
 	var gone []*Pool
 	p.mu.Lock()

@@ -545,7 +545,7 @@ func (c *Client) granted(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.phase = phaseGranted
 	if main.LogConnections {
-		c.log(Info, "login attempt: db="+l.database+" user="+l.user+" tls="+cmp.Or(c.tls, "no"))
+		c.log(Info, "login attempt: db="+l.database+" user="+l.user+" tls="+cmp.Or(c.tls(), "no"))
 	}
 	if l.console {
 		if !l.admin && main.AuthType != configs.AuthAny && !slices.Contains(main.StatsUsers, l.user) {

@@ -30,6 +30,10 @@ type Options struct {
 	// nil, or a nil result, is not at all. It is called on the loops.
 	ClientTLS func() *tls.Config
 
+	// Names knows the addresses of servers' names; nil: the Dialer finds them
+	// by itself.
+	Names *dial.Names
+
 	// Chore runs fn where it may block.
 	Chore func(fn func())
 

@@ -44,6 +44,7 @@ type Server struct {
 	before    vars // jobSets: what they were
 	id        uint64
 	key       []byte    // for cancel requests
+	name      string    // of the host, as configured
 	host      string    // as dialled
 	connected wire.Time // when it was logged in
 	since     wire.Time // of the state it is in
@@ -178,7 +179,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		return
 	}
 	v := &Server{
-		shard: s, id: o.id, generation: o.generation, key: session.Key, host: session.Host,
+		shard: s, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket),
 	}
 	untracked, vars := p.readParams(session.Params)

@@ -51,6 +51,12 @@ var users = fmt.Sprintf(`"alice" "ecila"
 // databases.
 func newWorld(t testing.TB, main, databases string) *world {
 	t.Helper()
+	return newWorldWith(t, main, databases, func(*pool.Options) {})
+}
+
+// newWorldWith is newWorld with other options.
+func newWorldWith(t testing.TB, main, databases string, change func(*pool.Options)) *world {
+	t.Helper()
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -66,7 +72,7 @@ func newWorld(t testing.TB, main, databases string) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, loop: &fakeLoop{now: wire.Time(time.Hour)}}
-	w.p = pool.New(pool.Options{
+	o := pool.Options{
 		Snapshot:       snap,
 		Loops:          []wire.Loop{w.loop},
 		Dialer:         &w.dialer,
@@ -79,7 +85,9 @@ func newWorld(t testing.TB, main, databases string) *world {
 		Console:        w,
 		Stop:           func() {},
 		CloseListeners: func() {},
-	})
+	}
+	change(&o)
+	w.p = pool.New(o)
 	t.Cleanup(w.end)
 	return w
 }

@@ -76,12 +76,25 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		loops[i] = l
 		p.loops = append(p.loops, l)
 	}
+	resolver, err := dial.NewResolver(snap.Main.ResolvConf)
+	if err != nil {
+		return nil, err
+	}
+	settings := func() *configs.Main { return &p.Snapshot().Main }
+	names := dial.NewNames(dial.NamesOptions{
+		Resolver:    resolver,
+		MaxTTL:      func() time.Duration { return settings().DNSMaxTTL },
+		NXDomainTTL: func() time.Duration { return settings().DNSNXDomainTTL },
+		ZoneCheck:   func() time.Duration { return settings().DNSZoneCheckPeriod },
+		Now:         time.Now,
+	})
 	console := admin.New(admin.Options{Version: productVersion(), Log: log, Started: time.Now()})
 	p.Pooler = pool.New(pool.Options{
 		Snapshot:       snap,
 		Loops:          loops,
 		Dialer:         &dial.Chores{Detach: loop.Detach, Context: context.Background()},
 		ClientTLS:      p.tls.Config,
+		Names:          names,
 		Chore:          func(fn func()) { go p.chore(fn) },
 		Random:         rand.Reader,
 		Seed:           uint64(time.Now().UnixNano()),
@@ -95,7 +108,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		CloseListeners: func() { sockets.closeTCP(p.loops) },
 	})
 	console.Attach(p)
-	err := sockets.attach(p.loops, func(i int) func(wire.Socket) {
+	err = sockets.attach(p.loops, func(i int) func(wire.Socket) {
 		return func(s wire.Socket) { p.accept(i, s) }
 	})
 	return p, err

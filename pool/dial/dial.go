@@ -30,6 +30,9 @@ type Request struct {
 	// Attrs is what a host must be to be taken; the others are passed over.
 	Attrs configs.SessionAttrs
 
+	// Names knows the addresses of names; nil: the system is asked each time.
+	Names *Names
+
 	// Failed, if it is not nil, hears of each host that was passed over, before
 	// the next one is tried. It must not block.
 	Failed func(*LoginError)
@@ -117,17 +120,17 @@ func CloseSocket(s wire.Socket) { _ = syscall.Close(s.FD) }
 
 // Connect logs in to the first host that lets it. A host that can't be
 // reached, breaks off, is starting up or shutting down (SQLSTATE 57P03), or is
-// not what Attrs ask for is passed over for the next one; any other answer is final. err is always a
-// *LoginError, from the host tried last.
+// not what Attrs ask for is passed over for the next one; any other answer is
+// final. A name is tried at each of its addresses. err is always a *LoginError,
+// from the host tried last.
 func Connect(ctx context.Context, r Request) (*Session, error) {
 	if len(r.Hosts) == 0 {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
 	}
 	var last *LoginError
 	for _, host := range r.Hosts {
-		s, err := r.one(ctx, host)
+		s, err := r.host(ctx, host)
 		if err == nil {
-			s.Name = host
 			return s, nil
 		}
 		last = err
@@ -142,14 +145,54 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 	return nil, last
 }
 
-// one connects and logs in to one host.
-func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) {
+// host connects and logs in to one host, at the first of its addresses that
+// lets it.
+func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError) {
+	if r.Names == nil || IsUnix(host) || isAddress(host) {
+		return r.one(ctx, host, host)
+	}
+	addrs, err := r.addresses(ctx, host)
+	if err != nil {
+		return nil, connectError(ctx, err)
+	}
+	var last *LoginError
+	for _, addr := range addrs {
+		s, err := r.one(ctx, host, addr.String())
+		r.Names.answered(host, addr, err == nil || err.Kind != ConnectFailed && err.Kind != Timeout)
+		if err == nil {
+			return s, nil
+		}
+		if last = err; !last.tryNext() {
+			break
+		}
+	}
+	return nil, last
+}
+
+// addresses looks host up.
+func (r *Request) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	if r.ConnectTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.ConnectTimeout)
 		defer cancel()
 	}
-	conn, err := open(ctx, host, r.Port, r.Options)
+	return r.Names.Resolve(ctx, host)
+}
+
+// isAddress reports whether host is an IP address and no name.
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// one connects to addr, which is host or an address of its, and logs in there.
+func (r *Request) one(ctx context.Context, host, addr string) (*Session, *LoginError) {
+	if r.ConnectTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.ConnectTimeout)
+		defer cancel()
+	}
+	conn, err := open(ctx, addr, r.Port, r.Options)
 	if err != nil {
 		return nil, connectError(ctx, err)
 	}
@@ -163,7 +206,7 @@ func (r *Request) one(ctx context.Context, host string) (*Session, *LoginError) 
 		return nil, failed.because(ctx)
 	}
 	s := l.session
-	s.Host = address(conn, host)
+	s.Name, s.Host = host, address(conn, addr)
 	if s.Socket, err = r.Detach(conn); err != nil {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
 	}
