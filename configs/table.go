@@ -543,8 +543,8 @@ var Table = []Setting{
 
 // What happens while a group of settings has no effect.
 const (
-	peersInstead     = "cancel requests that arrive at another process are lost"
-	syslogInstead    = "nothing is sent to syslog"
+	peersInstead  = "cancel requests that arrive at another process are lost"
+	syslogInstead = "nothing is sent to syslog"
 )
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

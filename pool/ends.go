@@ -37,7 +37,7 @@ func (e *ends) local() netip.AddrPort { return e.near.Value().local }
 // tls describes the TLS session, "" without one.
 func (e *ends) tls() string { return e.near.Value().tls }
 
-// from is the far end as log lines write it, and to our own end likewise.
+// from is the far end as log lines write it, and to is our own end likewise.
 func (e *ends) from() string { return e.text(e.remote) }
 func (e *ends) to() string   { return e.text(e.local()) }
 

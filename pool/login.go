@@ -28,6 +28,7 @@ const (
 // login is what a client needs until it is welcomed.
 type login struct {
 	phase    phase
+	uid      int // of the process at the other end of a unix socket, else -1
 	user     string
 	database string
 	want     []value // the tracked parameters it asked for; empty if none
@@ -337,7 +338,7 @@ func (c *Client) admit(main *configs.Main) {
 		return
 	}
 	if l.console {
-		if c.unix && l.user == consoleDatabase && int(c.uid) == p.opts.UID {
+		if c.unix && l.user == consoleDatabase && l.uid == p.opts.UID {
 			c.log(Info, "pgbouncer access from unix socket")
 			l.admin = true
 			c.openConsole()
