@@ -4,7 +4,10 @@ import (
 	"crypto"
 	"crypto/x509"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/pgweir/pgweir/configs"
 )
 
 // Certifies reports whether cert, which was verified, belongs to name: one of
@@ -18,6 +21,17 @@ func Certifies(cert *x509.Certificate, name string) bool {
 		return CertifiesAddress(cert, addr) || cert.Subject.CommonName == name
 	}
 	return CertifiesName(cert, name) || matches(cert.Subject.CommonName, name)
+}
+
+// CertifiesUser reports whether who has cert may log in as user: whether it
+// belongs to user, or, with a map, to a system user who may be user.
+func CertifiesUser(m *configs.IdentMap, cert *x509.Certificate, user string) bool {
+	if m == nil {
+		return Certifies(cert, user)
+	}
+	return slices.ContainsFunc(m.Pairs, func(p configs.IdentPair) bool {
+		return (p.All || p.User == user) && Certifies(cert, p.System)
+	})
 }
 
 // CertifiesName reports whether one of cert's alternative names is name.

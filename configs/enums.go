@@ -26,15 +26,17 @@ func (m *PoolMode) names() names        { return poolModes }
 type AuthType uint8
 
 const (
-	AuthAny   AuthType = iota + 1 // any name; the database entry must force a user
-	AuthTrust                     // any client that names a known user
-	AuthPlain                     // password in clear text
-	AuthMD5                       // md5, or SCRAM for a user whose secret is a SCRAM one
-	AuthCert                      // TLS client certificate
-	AuthHBA                       // the method that auth_hba_file says
-	AuthLDAP                      // password checked by an LDAP server
-	AuthPAM                       // password checked by PAM
-	AuthSCRAM                     // scram-sha-256
+	AuthAny    AuthType = iota + 1 // any name; the database entry must force a user
+	AuthTrust                      // any client that names a known user
+	AuthPlain                      // password in clear text
+	AuthMD5                        // md5, or SCRAM for a user whose secret is a SCRAM one
+	AuthCert                       // TLS client certificate
+	AuthHBA                        // the method that auth_hba_file says
+	AuthLDAP                       // password checked by an LDAP server
+	AuthPAM                        // password checked by PAM
+	AuthSCRAM                      // scram-sha-256
+	AuthPeer                       // the system's user at the other end of a unix socket; only in an HBA file
+	AuthReject                     // nobody; only in an HBA file
 )
 
 var authTypes = names{

@@ -258,6 +258,7 @@ func (l *loader) finish() (*Snapshot, error) {
 	l.keepOld()
 	l.localHosts()
 	l.auth()
+	l.hba()
 	l.check()
 	for _, p := range l.problems {
 		if p.Severity == Error {

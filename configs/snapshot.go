@@ -16,6 +16,7 @@ type Snapshot struct {
 	Users     map[string]*User // section [users], by name
 	Peers     []*Peer          // in the order of the file
 	Auth      *Userlist        // nil without auth_file
+	HBA       *HBA             // nil but with auth_type hba; without rules nobody gets in
 	Warnings  []Problem        // what Load or Reload had to say
 
 	byName map[string]*Database

@@ -28,14 +28,12 @@ var Table = []Setting{
 	{
 		Name: "auth_hba_file", Default: "",
 		Meaning: "Path of the HBA file, used with auth_type hba.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthHBAFile },
+		field:   func(m *Main) any { return &m.AuthHBAFile },
 	},
 	{
 		Name: "auth_ident_file", Null: true,
 		Meaning: "Path of the user name maps that the HBA file refers to.",
-		Effect:  NotYet, Instead: "the file is not read",
-		field: func(m *Main) any { return &m.AuthIdentFile },
+		field:   func(m *Main) any { return &m.AuthIdentFile },
 	},
 	{
 		Name: "auth_ldap_options", Null: true,

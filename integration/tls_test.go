@@ -144,6 +144,7 @@ func TestTLS(t *testing.T) {
 	e := newEncrypted(t)
 	t.Run("clients", e.clients)
 	t.Run("client certificates", e.clientCertificates)
+	t.Run("HBA", e.hba)
 	t.Run("made certificate", e.madeCertificate)
 	t.Run("servers", e.servers)
 	t.Run("psql", e.psql)
@@ -280,6 +281,37 @@ func (e *encrypted) clientCertificates(t *testing.T) {
 	wantRefusal(t, p, none, "certificate required")
 	wantRefusal(t, p, strings.Replace(shows(certificates.Options{Name: "unknown"}), "user=encrypted", "user=unknown", 1), "certificate authentication failed")
 	wantRefusal(t, p, strings.Replace(own, "sslmode=require", "sslmode=disable", 1), "SSL required")
+}
+
+// hba has an HBA file tell TLS from none, and certificates from each other.
+func (e *encrypted) hba(t *testing.T) {
+	cert, key := e.issue(t, certificates.Options{Name: "pooler", Hosts: []string{"127.0.0.1"}})
+	name := fmt.Sprintf("hba%d", serial.Add(1))
+	c := e.config(map[string]string{
+		"client_tls_sslmode": "allow", "client_tls_cert_file": cert, "client_tls_key_file": key, "client_tls_ca_file": e.caFile,
+		"auth_type": "hba",
+		"auth_hba_file": write(t, suite.sandbox, name, []byte(`local pgbouncer all trust
+hostssl all bound all cert map=people
+hostssl all encrypted all trust
+hostnossl all bound all trust
+hostssl all certified all cert
+`)),
+		"auth_ident_file": write(t, suite.sandbox, name+".ident", []byte("people Alice bound\npeople *.example.com bound\npeople Bob certified\n")),
+	})
+	p := startPooler(t, c)
+	shows := func(user, name string) string {
+		cert, key := e.issue(t, certificates.Options{Name: name})
+		return "host=127.0.0.1 user=" + user + " password=secret sslmode=require sslcert=" + cert + " sslkey=" + key
+	}
+	wantVisit(t, p, "host=127.0.0.1 user=encrypted sslmode=require", "TLSv1.3")
+	wantRefusal(t, p, "host=127.0.0.1 user=encrypted sslmode=disable", "no authentication method is found")
+	wantVisit(t, p, "host=127.0.0.1 user=bound sslmode=disable", "TLSv1.3")
+	wantRefusal(t, p, "host=127.0.0.1 user=bound sslmode=require", "certificate authentication failed")
+	wantVisit(t, p, shows("bound", "Alice"), "TLSv1.3")
+	wantRefusal(t, p, shows("bound", "Bob"), "certificate authentication failed")
+	wantRefusal(t, p, shows("bound", "bound"), "certificate authentication failed")
+	wantRefusal(t, p, shows("certified", "Bob"), "certificate authentication failed")
+	wantLog(t, p, "ident map: people does not have a match")
 }
 
 // madeCertificate connects to a pooler that has none.

@@ -3,7 +3,6 @@ package pool
 import (
 	"crypto/tls"
 
-	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/wire/secure"
 )
 
@@ -21,12 +20,6 @@ func (c *Client) offersTLS() *tls.Config {
 
 // encrypted reports whether c speaks TLS.
 func (c *Client) encrypted() bool { return c.tls() != "" }
-
-// certified reports whether c, which is logging in, has shown a certificate of
-// name's. One that could not be verified has ended the handshake.
-func (c *Client) certified(name string) bool {
-	return c.login.stream != nil && auth.Certifies(c.login.stream.Peer(), name)
-}
 
 // requestTLS answers the SSLRequest of that size at the begin of b. It returns
 // what firstPacket does.

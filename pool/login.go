@@ -366,7 +366,6 @@ func (c *Client) admit(main *configs.Main) {
 // name, whose secret is secret.
 func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 	l, p := c.login, c.w.p
-	listed := l.console && slices.Contains(main.AdminUsers, l.user)
 	if known && !l.console {
 		c.user = p.user(l.user)
 		c.user.clients.Add(1)
@@ -379,34 +378,7 @@ func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 	if !known && main.AuthType != configs.AuthAny {
 		c.log(Info, "no such user: "+l.user)
 	}
-	switch main.AuthType {
-	case configs.AuthAny:
-		l.admin = listed
-		c.granted(main)
-	case configs.AuthTrust:
-		if !known {
-			c.disconnect(true, `"trust" authentication failed`)
-			return
-		}
-		l.admin = listed
-		c.granted(main)
-	case configs.AuthPlain:
-		c.exchange(auth.MethodPlain, main, secret, known)
-	case configs.AuthMD5:
-		c.exchange(auth.MethodMD5, main, secret, known)
-	case configs.AuthSCRAM:
-		c.exchange(auth.MethodSCRAM, main, secret, known)
-	case configs.AuthCert:
-		if !known || !c.certified(l.user) {
-			c.disconnect(true, "certificate authentication failed")
-			return
-		}
-		l.admin = listed
-		c.granted(main)
-	default:
-		c.log(Error, "auth_type "+main.AuthType.String()+" can't be used in this version: login refused")
-		c.disconnect(true, "bouncer config error")
-	}
+	c.prove(main, secret, known)
 }
 
 // enter counts the client in with the database it asked for. One that is to be
@@ -532,8 +504,7 @@ func (c *Client) step(body []byte) {
 			c.w.p.rememberKeys(c.login.user, k)
 		}
 		c.login.exchange = nil
-		c.login.admin = c.login.console && slices.Contains(main.AdminUsers, c.login.user)
-		c.granted(main)
+		c.proven(main)
 	default:
 		c.forgetAnswer()
 		c.disconnect(true, e.Reason())

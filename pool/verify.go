@@ -64,7 +64,7 @@ func (p *Pooler) CheckEmpty() {
 	p.statements.mu.Lock()
 	defer p.statements.mu.Unlock()
 	for _, st := range p.statements.byKey {
-		must(st.holders == holders[st], "statement %s counts %d holders, and has %d", st.name, st.holders, holders[st])
+		must(st.holders == holders[st] && st.holders > 0, "statement %s counts %d holders, and has %d", st.name, st.holders, holders[st])
 	}
 }
 

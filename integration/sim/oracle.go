@@ -235,7 +235,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	case "set", "reset":
 		return text == strings.ToUpper(s.verb), true
 	case "discard":
-		c.named = nil
+		c.named, c.listen = nil, false
 		return text == "DISCARD ALL", true
 	case "notice":
 		return text == "DO"+tag, true

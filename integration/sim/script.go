@@ -200,6 +200,9 @@ func (c *client) script() {
 	}
 	blocks := !w.set.statement() || w.chance(20)
 	switch {
+	case c.slow && w.chance(2):
+		c.hasty(3 + w.rng.IntN(5))
+		return
 	case w.set.session() && w.chance(4):
 		c.session()
 		return
@@ -405,7 +408,6 @@ func (c *client) session() {
 	case 3:
 		c.query("discard all")
 		c.sure = false
-		c.listen = false
 	default:
 		c.query("notify " + t)
 	}

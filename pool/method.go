@@ -1,0 +1,88 @@
+package pool
+
+import (
+	"slices"
+
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
+)
+
+// prove has c prove who it is, in the way that auth_type, or the HBA file,
+// asks for. known says that there is a user of that name, whose secret is
+// secret.
+func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
+	l, method := c.login, main.AuthType
+	var ident *configs.IdentMap
+	if method == configs.AuthHBA {
+		rule := auth.Rule(c.w.p.Snapshot().HBA, auth.Arrival{
+			Local: c.unix, TLS: c.encrypted(), Addr: c.remote.Addr(), Database: l.database, User: l.user,
+		})
+		if rule == nil {
+			c.disconnect(true, "no authentication method is found")
+			return
+		}
+		method, ident = rule.Method, rule.Map
+	}
+	switch method {
+	case configs.AuthAny:
+		c.proven(main)
+	case configs.AuthTrust:
+		if !known {
+			c.disconnect(true, `"trust" authentication failed`)
+			return
+		}
+		c.proven(main)
+	case configs.AuthPlain:
+		c.exchange(auth.MethodPlain, main, secret, known)
+	case configs.AuthMD5:
+		c.exchange(auth.MethodMD5, main, secret, known)
+	case configs.AuthSCRAM:
+		c.exchange(auth.MethodSCRAM, main, secret, known)
+	case configs.AuthPeer:
+		c.peer(main, ident, known)
+	case configs.AuthCert:
+		c.certificate(main, ident, known)
+	case configs.AuthReject:
+		c.disconnect(true, "login rejected")
+	default:
+		c.log(Error, "auth_type "+method.String()+" can't be used in this version: login refused")
+		c.disconnect(true, reasonConfig)
+	}
+}
+
+// proven goes on with a client that needs no exchange, or whose exchange is
+// over.
+func (c *Client) proven(main *configs.Main) {
+	c.login.admin = c.login.console && slices.Contains(main.AdminUsers, c.login.user)
+	c.granted(main)
+}
+
+// peer lets c in if the process at the other end of its unix socket runs as a
+// system user who may be the one that c says.
+func (c *Client) peer(main *configs.Main, ident *configs.IdentMap, known bool) {
+	uid, name := c.login.uid, ""
+	c.chore(func() { name = auth.SystemUser(uid) }, func() {
+		if !known || !c.unix || !auth.MayBe(ident, name, c.login.user) {
+			if ident != nil {
+				c.log(Info, "ident map: "+ident.Name+" does not have a match")
+			}
+			c.disconnect(true, "unix socket login rejected")
+			return
+		}
+		c.proven(main)
+	})
+}
+
+// certificate lets c in if its certificate is of somebody who may be the one
+// that c says. One that could not be verified has ended the handshake.
+func (c *Client) certificate(main *configs.Main, ident *configs.IdentMap, known bool) {
+	l := c.login
+	if !known || l.stream == nil || !auth.CertifiesUser(ident, l.stream.Peer(), l.user) {
+		if ident != nil {
+			c.log(Info, "ident map: "+ident.Name+" does not have a match")
+		}
+		c.disconnect(true, "certificate authentication failed")
+		return
+	}
+	c.proven(main)
+}
