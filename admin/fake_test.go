@@ -38,6 +38,7 @@ func (f *fakePools) KillClient(id uint64) error {
 func (f *fakePools) Shutdown(mode pool.ShutdownMode) { _ = f.note("shutdown", strconv.Itoa(int(mode))) }
 func (f *fakePools) State() (bool, bool)             { return true, false }
 
+func (f *fakePools) Peers() []pool.PeerInfo                         { return nil }
 func (f *fakePools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) { return nil, nil, 0 }
 
 func (f *fakePools) Set(key, value string) error { return f.note("set", key, value) }
@@ -118,6 +119,7 @@ func (emptyPools) Stats() []pool.StatsInfo        { return nil }
 func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo            { return nil }
 func (emptyPools) Loops() []pool.LoopInfo         { return nil }
+func (emptyPools) Peers() []pool.PeerInfo         { return nil }
 func (emptyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {
 	return nil, nil, 0
 }

@@ -104,7 +104,7 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "RESMUE db", want: []string{"ERROR 08P01 invalid command 'RESMUE db', " + help + " | Perhaps you meant RESUME [db]."}},
 		{query: "SHOW FDS", want: []string{"ERROR 08P01 invalid command 'SHOW FDS', " + help}},
 		{query: "SUSPEND", want: []string{"ERROR 08P01 invalid command 'SUSPEND', " + help}},
-		{query: "SHOW PEERS", want: []string{"ERROR 08P01 invalid command 'SHOW PEERS', " + help}},
+		{query: "SHOW FDS", want: []string{"ERROR 08P01 invalid command 'SHOW FDS', " + help}},
 		{query: "INSERT INTO t VALUES (1)", want: []string{"ERROR 08P01 invalid command 'INSERT INTO t VALUES (1)', " + help}},
 		{query: "select oid from pg_type", want: []string{"ERROR 08P01 invalid command 'select oid from pg_type', " + help + " | " + catalogHint}},
 		{query: "PAUSE 'db'", want: []string{"ERROR 08P01 invalid command 'PAUSE 'db'', " + help + " | The form is PAUSE [db]."}},

@@ -21,6 +21,8 @@ var shows = []show{
 	{"SERVERS", "the server connections", socketColumns, showServers},
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
 	{"USERS", "the users, their limits and connections", userColumns, showUsers},
+	{"PEERS", "the processes to which cancel requests are passed on", columns("peer_id i, host t, port i, pool_size i"), showPeers},
+	{"PEER_POOLS", "the cancel requests that are passed on to each", peerPoolColumns, showPeerPools},
 	{"STATS", "totals and averages of each database", statsColumns, showStats},
 	{"STATS_TOTALS", "the totals alone", totalsColumns, showStatsTotals},
 	{"STATS_AVERAGES", "the averages alone", averagesColumns, showStatsAverages},
@@ -99,12 +101,13 @@ func showConfig(s *session) (rows []row) {
 func showLists(s *session) []row {
 	l := s.pools.Lists()
 	hosts, zones, queries := s.pools.Names()
+	peers := len(s.pools.Peers())
 	return []row{
 		{text("databases"), number(l.Databases)},
 		{text("users"), number(l.Users)},
-		{text("peers"), number(0)},
+		{text("peers"), number(peers)},
 		{text("pools"), number(l.Pools + 1)},
-		{text("peer_pools"), number(0)},
+		{text("peer_pools"), number(peers)},
 		{text("free_clients"), number(l.FreeClients)},
 		{text("used_clients"), number(l.UsedClients)},
 		{text("login_clients"), number(l.LoginClients)},

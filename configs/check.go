@@ -53,6 +53,9 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
+	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
+		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
+	}
 	if l.old == nil {
 		l.checkFolders(m)
 	}

@@ -213,9 +213,6 @@ func (l *loader) peer(at pos, name, val string) {
 		l.errorAt(at, err.Error())
 		return
 	}
-	if len(l.peerAt) == 0 {
-		l.warnAt(at, "peers have no effect yet: "+peersInstead)
-	}
 	if first, ok := l.peerAt[p.ID]; ok {
 		l.errorAt(at, fmt.Sprintf("peer %d was defined before, in line %d of %s", p.ID, first.line, first.file))
 		return

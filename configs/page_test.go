@@ -81,7 +81,8 @@ are those of the user who logged in, the others those of the user as whom querie
 	b.WriteString(`
 ## [peers]
 
-` + "`id = key=value …`" + `, the id from 1 to 65535. No effect yet: ` + peersInstead + `.
+` + "`id = key=value …`" + `, the id from 1 to 65535. Cancel requests for clients of another process are
+passed on to it; that needs ` + "`peer_id`" + `.
 
 `)
 	writeParams(&b, peerParams)

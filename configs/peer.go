@@ -27,3 +27,17 @@ var peerParams = []param[Peer]{
 	},
 	count("pool_size", "`default_pool_size`", "Cancel requests under way to it at once.", Inherit, func(p *Peer) *int { return &p.PoolSize }),
 }
+
+// Peer returns the entry of section [peers] with that id, nil if there is none.
+func (s *Snapshot) Peer(id int) *Peer {
+	for _, p := range s.Peers {
+		if p.ID == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// PeerPoolSize is how many cancel requests may be under way to p at once; 0:
+// without limit.
+func (s *Snapshot) PeerPoolSize(p *Peer) int { return firstSet(p.PoolSize, s.Main.DefaultPoolSize) }

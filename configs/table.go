@@ -255,8 +255,7 @@ var Table = []Setting{
 	{
 		Name: "peer_id", Default: "0", max: 65535,
 		Meaning: "Number of this process among its peers; 0: it has none.",
-		Effect:  NotYet, Instead: peersInstead,
-		field: func(m *Main) any { return &m.PeerID },
+		field:   func(m *Main) any { return &m.PeerID },
 	},
 	{
 		Name: "pidfile", Default: "", Restart: true,
@@ -408,8 +407,7 @@ var Table = []Setting{
 	{
 		Name: "so_reuseport", Default: "0", Restart: true,
 		Meaning: "Lets several processes listen on the same address and port.",
-		Effect:  NotYet, Instead: "a second process on the same port fails to start",
-		field: func(m *Main) any { return &m.SOReusePort },
+		field:   func(m *Main) any { return &m.SOReusePort },
 	},
 	{
 		Name: "stats_period", Default: "60", min: 1,
@@ -541,7 +539,6 @@ var Table = []Setting{
 
 // What happens while a group of settings has no effect.
 const (
-	peersInstead  = "cancel requests that arrive at another process are lost"
 	syslogInstead = "nothing is sent to syslog"
 )
 

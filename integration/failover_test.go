@@ -52,7 +52,7 @@ func standbys(t *testing.T, p *pooler.Pooler, database string, n int) (found int
 
 // TestTargetSessionAttrs has each entry find the servers that it asks for.
 func TestTargetSessionAttrs(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	primary, standby := pair(t)
 	c := pooler.Config{
 		Settings: map[string]string{"pool_mode": "transaction"},
@@ -76,7 +76,7 @@ func TestTargetSessionAttrs(t *testing.T) {
 // and go on with the new one. Then that one is made read-only without a word,
 // and back: for read-write it is left meanwhile.
 func TestFailover(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	const database, clients, servers = "app", 20, 5
 	for _, attrs := range []string{"primary", "read-write"} {
 		t.Run(attrs, func(t *testing.T) {

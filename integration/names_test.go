@@ -10,7 +10,7 @@ import (
 // TestNames has a server's host be a name: it is looked up, shown, and found at
 // whichever of its addresses the server listens.
 func TestNames(t *testing.T) {
-	t.Parallel()
+	begin(t)
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	c := config(db, database, map[string]string{"pool_mode": "transaction"})

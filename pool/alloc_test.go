@@ -24,7 +24,7 @@ func requests(types ...byte) (b []byte) {
 	for _, t := range types {
 		out, at := wire.Begin(b, t)
 		if t != wire.Sync {
-			out = append(out, "\x00body\x00\x00\x00"...)
+			out = append(out, "\x00\x00body\x00\x00"...)
 		}
 		b = wire.End(out, at)
 	}

@@ -35,6 +35,10 @@ type cancel struct {
 
 // cancelRequest begins the request for key.
 func (c *Client) cancelRequest(key wire.CancelKey) {
+	if c.elsewhere(key) {
+		return
+	}
+	stampKey(&key, c.w.p.Snapshot().Main.PeerID) // as it was before it was passed on
 	r := &cancel{client: c, key: key}
 	r.left.Store(int32(len(c.w.p.workers)))
 	c.cancel = r

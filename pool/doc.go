@@ -67,7 +67,7 @@
 //	reply.go     replies
 //	ledger.go    what a server owes
 //	hosts.go     which host a new server is looked for on; role.go whether it will do
-//	cancel.go    cancel requests
+//	cancel.go    cancel requests; peers.go those that are another process's
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
 //	control.go   PAUSE, KILL, RELOAD, shutdown

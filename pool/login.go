@@ -670,6 +670,7 @@ func (c *Client) newKey() {
 		panic("no randomness: " + err.Error())
 	}
 	c.key[0] &= 0x7f
+	stampKey(&c.key, c.w.p.Snapshot().Main.PeerID)
 }
 
 // readParams sorts what a server reported at login: messages for what is not

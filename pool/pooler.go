@@ -125,6 +125,7 @@ type Pooler struct {
 	users     map[string]*User
 	retired   retired
 	keys      map[string]*auth.Keys // by user, from SCRAM logins
+	peers     map[int]*peer         // by id
 	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
 	periods   [2]period             // the begin of the last stats period, and of this one
 	reloading sync.Mutex            // held over a whole reload, by chores only
@@ -143,6 +144,7 @@ func New(o Options) *Pooler {
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
 		keys:      map[string]*auth.Keys{},
+		peers:     map[int]*peer{},
 		changed:   make(chan struct{}),
 
 		handshakes: secure.NewSlots(max(1, runtime.GOMAXPROCS(0)/2)),

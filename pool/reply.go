@@ -63,6 +63,7 @@ func (v *Server) Data(b []byte) {
 			}
 			v.heal(whole)
 			v.undo()
+			v.bareFailed()
 		}
 		v.remain = size - len(whole)
 		v.swallow = swallow
@@ -110,7 +111,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ReadyForQuery, wire.ParameterStatus:
 		return size <= maxWhole
 	case wire.ErrorResponse:
-		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.names != nil)
+		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
 		return size == len(tagDiscard) || size == len(tagDeallocate)
 	case wire.DataRow:

@@ -7,6 +7,7 @@ func (c *Client) relay(b []byte) {
 	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
 	start, i := 0, 0 // b[start:i] is to be sent as it is,
 	var out []byte   // and before it this, which is not as it was
+	var bare []byte  // a Parse of the unnamed statement, not used yet
 input:
 	for i < len(b) {
 		if c.remain > 0 {
@@ -81,9 +82,7 @@ input:
 			if v.ledger.n >= maxOwed {
 				c.throttled = true
 				c.conn.Pause()
-				c.sendBoth(out, b[start:i])
-				c.keepInput(b[i:])
-				return
+				break input
 			}
 			if e != 0 && e != owedCopyEnd && !c.busy {
 				c.begin()
@@ -96,7 +95,30 @@ input:
 				out = c.gather(out, b[start:i])
 				out = c.statement(out, typ, name, b[i:], end, size)
 				n, start = end, i+end
+			case naming == namesBare && typ != wire.Parse && v.bareOf != c.id && !v.ledger.skipping:
+				if out == nil {
+					out = c.w.gather[:0]
+				}
+				out = c.gather(out, b[start:i])
+				out = c.bare(out, typ, b[i:], end, size)
+				n, start = end, i+end
 			case e != 0:
+				switch {
+				case v.ledger.skipping:
+				case typ == wire.Query:
+					v.bareOf = 0 // it takes the unnamed statement away
+				case typ == wire.Parse && c.tracks():
+					v.bareOf = c.id
+					if bare = nil; naming == namesBare {
+						bare = b[i : i+size]
+					}
+				case typ == wire.Bind && naming == namesBare:
+					bare = nil
+					c.forget("")
+				case typ == wire.Close && naming == namesBare:
+					bare, v.bareOf = nil, 0
+					c.forget("")
+				}
 				v.ledger.push(e)
 			case typ == wire.Flush && v.ledger.local():
 				v.answerLocal()
@@ -109,6 +131,7 @@ input:
 			start = i
 		}
 	}
+	c.keepBare(bare)
 	c.sendBoth(out, b[start:i])
 	c.keepInput(b[i:])
 	if v := c.server; v != nil && c.remain == 0 {

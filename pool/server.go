@@ -23,6 +23,7 @@ type Server struct {
 	ledger ledger
 
 	prepared prepared
+	bareOf   uint64 // id of the client whose unnamed statement it has, 0 if none is known
 	local    []byte // answers of pgweir's own that go out with what follows
 
 	part    []byte // the begin of a message that must be seen whole, or of a header
@@ -137,18 +138,11 @@ func (p *Pooler) order(q *Pool) dial.Request {
 	conf := q.db.conf.Load()
 	main := p.Snapshot().Main
 	r := dial.Request{
-		Port:      conf.Port,
-		User:      q.user.Name,
-		Verifiers: p.verifiers,
-		Random:    p.opts.Random,
-		Options: dial.Options{
-			Keepalive:   main.TCPKeepalive,
-			Idle:        time.Duration(main.TCPKeepIdle) * time.Second,
-			Interval:    time.Duration(main.TCPKeepIntvl) * time.Second,
-			Count:       main.TCPKeepCnt,
-			UserTimeout: time.Duration(main.TCPUserTimeout) * time.Millisecond,
-			Buffer:      main.TCPSocketBuffer,
-		},
+		Port:           conf.Port,
+		User:           q.user.Name,
+		Verifiers:      p.verifiers,
+		Random:         p.opts.Random,
+		Options:        p.socketOptions(),
 		ConnectTimeout: main.ServerConnectTimeout,
 		TLS:            certs.ForServers(&main),
 	}
@@ -166,6 +160,19 @@ func (p *Pooler) order(q *Pool) dial.Request {
 	r.Params = append(r.Params, [2]string{"user", q.user.Name})
 	r.Secret, r.Keys = p.serverSecret(q)
 	return r
+}
+
+// socketOptions are those of the sockets that the pooler opens.
+func (p *Pooler) socketOptions() dial.Options {
+	main := &p.Snapshot().Main
+	return dial.Options{
+		Keepalive:   main.TCPKeepalive,
+		Idle:        time.Duration(main.TCPKeepIdle) * time.Second,
+		Interval:    time.Duration(main.TCPKeepIntvl) * time.Second,
+		Count:       main.TCPKeepCnt,
+		UserTimeout: time.Duration(main.TCPUserTimeout) * time.Millisecond,
+		Buffer:      main.TCPSocketBuffer,
+	}
 }
 
 // connected takes in what became of an opening.

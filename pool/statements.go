@@ -158,8 +158,9 @@ func (c *Client) tracks() bool {
 type naming uint8
 
 const (
-	namesNone   naming = iota // no: none, or the unnamed one, or a portal
+	namesNone   naming = iota // no: a portal, or a Parse too long to be kept
 	namesOne                  // yes
+	namesBare                 // the unnamed one
 	namesMore                 // more of the message has to be there to tell
 	namesBroken               // the message makes no sense
 )
@@ -168,20 +169,24 @@ const (
 // statement is known: the names of portal and statement.
 const maxNames = 8 << 10
 
+// maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
+// another batch.
+const maxBare = 64 << 10
+
 // statementName finds the name of the statement in a Parse, Bind, Describe or
-// Close of size bytes, of which msg are here. Of what it says yes to, the
-// whole is here, or in a Bind all up to the end of the name, at msg[:end].
+// Close of size bytes, of which msg are here. If it is namesOne or namesBare
+// the whole is here, or in a Bind all up to the end of the name, at msg[:end].
 func statementName(typ byte, msg []byte, size int) (name []byte, end int, is naming) {
 	body := msg[wire.HeaderLen:min(size, len(msg))]
 	switch typ {
 	case wire.Bind:
 		portal, rest, ok := wire.CutString(body)
 		if ok {
-			if name, _, ok = wire.CutString(rest); ok && len(name) == 0 {
-				return nil, 0, namesNone
-			}
+			name, _, ok = wire.CutString(rest)
 		}
 		switch {
+		case ok && len(name) == 0:
+			return nil, wire.HeaderLen + len(portal) + 1 + 1, namesBare
 		case ok:
 			return name, wire.HeaderLen + len(portal) + 1 + len(name) + 1, namesOne
 		case len(msg) >= size || len(msg) > maxNames:
@@ -200,14 +205,17 @@ func statementName(typ byte, msg []byte, size int) (name []byte, end int, is nam
 		}
 	}
 	switch {
-	case len(body) > 0 && body[0] == 0:
+	case len(body) > 0 && body[0] == 0 && size > maxBare:
 		return nil, 0, namesNone
 	case len(msg) < size:
 		return nil, 0, namesMore
 	}
 	name, _, ok := wire.CutString(body)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, 0, namesBroken
+	case len(name) == 0:
+		return nil, size, namesBare
 	}
 	return name, size, namesOne
 }
@@ -297,6 +305,69 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 	l.pushRef(owedClose|owedLocal, ref{st, string(name), refForget})
 	c.forget(string(name))
 	return out
+}
+
+// noStatement is a name that no server has.
+const noStatement = statementPrefix + "0"
+
+// bare deals with a message about the unnamed statement on a server where that
+// is not c's: it appends what the server gets in its place, and pushes what
+// that is owed. If c has prepared one on another server and not used it yet,
+// the server is told it; else there is none, and Postgres has to say so: by no
+// means may c meet somebody else's.
+func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
+	v := c.server
+	st := c.names[""]
+	if typ == wire.Close {
+		v.ledger.push(owedClose | owedLocal)
+		c.forget("")
+		return out
+	}
+	name := noStatement
+	if st != nil {
+		name = ""
+		v.bareOf = c.id
+		v.shard.stats.ServerParses++
+		v.ledger.push(owedParse | owedSwallow)
+		out = append(out, st.parse...)
+	}
+	e, _ := owes(typ)
+	v.ledger.push(e)
+	at := len(out)
+	out = append(out, msg[:end-1]...)
+	out = wire.AppendString(out, name)
+	if typ == wire.Bind {
+		c.forget("")
+	}
+	return setSize(out, at, size+len(name))
+}
+
+// keepBare keeps the Parse of c's unnamed statement, which no Bind has followed
+// yet: the Bind may come when c has another server.
+func (c *Client) keepBare(parse []byte) {
+	if len(parse) == 0 {
+		return
+	}
+	c.forget("")
+	if c.names == nil {
+		c.names = map[string]*statement{}
+	}
+	c.names[""] = &statement{parse: append([]byte(nil), parse...), holders: 1}
+}
+
+// bareFailed notes that an error may have cost v its unnamed statement: it has
+// unless another was sent for after the Sync that ends the batch.
+func (v *Server) bareFailed() {
+	l := &v.ledger
+	for i := range l.n {
+		if e := l.get(i); e&owedKind == owedParse && e&(owedRef|owedLocal) == 0 {
+			return
+		}
+	}
+	v.bareOf = 0
+	if c := v.client; c != nil {
+		c.forget("")
+	}
 }
 
 // setSize sets the length of the message at b[at:], the rest of which may still
@@ -486,10 +557,11 @@ func (v *Server) heal(msg []byte) {
 // ErrorResponse. It returns nil if there are none.
 func (v *Server) rename(msg []byte) []byte {
 	c := v.client
-	if c == nil || c.names == nil || !bytes.Contains(msg, []byte(statementPrefix)) {
+	if c == nil || !bytes.Contains(msg, []byte(statementPrefix)) {
 		return nil
 	}
-	own := make([]string, 0, 2*len(c.names))
+	own := make([]string, 0, 2*len(c.names)+2)
+	own = append(own, `prepared statement "`+noStatement+`"`, "unnamed prepared statement")
 	for name, st := range c.names {
 		own = append(own, `"`+st.name+`"`, `"`+name+`"`)
 	}

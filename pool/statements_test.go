@@ -349,3 +349,46 @@ func TestBindAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for each transaction", n)
 	}
 }
+
+// The unnamed statement belongs to the client that prepared it, also when a Bind
+// comes in a batch of its own (lib/pq) and the server has served others.
+func TestUnnamedStatement(t *testing.T) {
+	s, a := newStage(t, "")
+	b := s.join()
+	a.send(join(parse("", "select 'a'"), describe(""), sync))
+	s.asked(join(parse("", "select 'a'"), describe(""), sync))
+	s.answers(reply('1', 't', 'n'), idle)
+	a.gets(reply('1', 't', 'n'), idle)
+
+	// Somebody else's is not met by who has none ...
+	b.send(join(bind(""), execute, sync))
+	s.asked(join(bind("PGBOUNCER_0"), execute, sync))
+	none := func(what string) []byte {
+		return wire.AppendError(nil, wire.Fields{Severity: "ERROR", Code: "26000", Message: what + " does not exist"})
+	}
+	s.answers(none(`prepared statement "PGBOUNCER_0"`), idle)
+	b.gets(none("unnamed prepared statement"), idle)
+
+	// ... and one's own is told again where it is another's.
+	b.send(join(parse("", "select 'b'"), bind(""), execute, sync))
+	s.asked(join(parse("", "select 'b'"), bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	b.gets(reply('1', '2'), done, idle)
+	a.send(join(bind(""), execute, sync))
+	s.asked(join(parse("", "select 'a'"), bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
+
+	// On its own server it may be used again, until a simple query takes it away.
+	a.send(join(bind(""), sync))
+	s.asked(join(bind(""), sync))
+	s.answers(reply('2'), idle)
+	a.gets(reply('2'), idle)
+	b.send(request('Q', "select 1"))
+	s.answers(done, idle)
+	s.server.out, b.out = nil, nil
+	a.send(join(closing(""), bind(""), sync))
+	s.asked(join(bind("PGBOUNCER_0"), sync))
+	s.answers(none(`prepared statement "PGBOUNCER_0"`), idle)
+	a.gets(reply('3'), none("unnamed prepared statement"), idle)
+}

@@ -172,15 +172,31 @@ func (l *fakeLog) has(text string) bool {
 type fakeDialer struct {
 	asked []dial.Request
 	done  []func(*dial.Session, error)
+
+	hold bool     // Cancel waits
+	held []func() // the cancel requests that do
+	sent []string // cancel requests: host, port and key
 }
 
 func (d *fakeDialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 	d.asked, d.done = append(d.asked, r), append(d.done, done)
 }
 
-func (d *fakeDialer) Cancel(_ dial.Request, _ string, _ []byte, _ time.Duration, ready func(func(bool)), done func(error)) {
-	ready(func(bool) {})
-	done(nil)
+// Cancel waits for the test if hold is set. What is sent is noted.
+func (d *fakeDialer) Cancel(r dial.Request, host string, key []byte, _ time.Duration, ready func(func(bool)), done func(error)) {
+	run := func() {
+		ready(func(send bool) {
+			if send {
+				d.sent = append(d.sent, fmt.Sprintf("%s:%d %x", host, r.Port, key))
+			}
+		})
+		done(nil)
+	}
+	if !d.hold {
+		run()
+		return
+	}
+	d.held = append(d.held, run)
 }
 
 // next takes out the oldest login that was not answered yet.

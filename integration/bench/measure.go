@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,9 +90,16 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 	if b.only.MatchString(idleWork) {
 		r.memory = map[string]idleFigures{}
 		for _, name := range []string{pgweir, pgbouncer} {
-			if r.memory[name], err = b.idle(ctx, name); err != nil {
-				return r, fmt.Errorf("%s: %s: %w", idleWork, name, err)
+			var rounds []idleFigures
+			for range b.rounds {
+				f, err := b.idle(ctx, name)
+				if err != nil {
+					return r, fmt.Errorf("%s: %s: %w", idleWork, name, err)
+				}
+				rounds = append(rounds, f)
 			}
+			slices.SortFunc(rounds, func(a, b idleFigures) int { return cmp.Compare(a.rss, b.rss) })
+			r.memory[name] = rounds[len(rounds)/2]
 		}
 	}
 	return r, nil

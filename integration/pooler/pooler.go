@@ -84,6 +84,10 @@ type Config struct {
 
 	Databases []string // lines of [databases]
 	Users     []string // lines of [users]
+	Peers     []string // lines of [peers]
+
+	// Port is the TCP port, 0 for a free one. Several poolers may share one.
+	Port int
 
 	// Userlist are the clients that may log in, and their secrets.
 	Userlist map[string]string
@@ -120,6 +124,12 @@ func Start(ctx context.Context, s *sandbox.Sandbox, name, binary string, c Confi
 	var err error
 	if p.Socket, err = s.Mkdir(name); err != nil {
 		return nil, err
+	}
+	if p.Port = c.Port; p.Port != 0 {
+		if err := p.start(ctx); err != nil {
+			return nil, err
+		}
+		return p, nil
 	}
 	// Another process may take a free port before the pooler listens on it.
 	for attempt := 0; ; attempt++ {
@@ -179,6 +189,7 @@ func (p *Pooler) write() error {
 	}
 	fmt.Fprintf(&ini, "[databases]\n%s\n", strings.Join(p.config.Databases, "\n"))
 	fmt.Fprintf(&ini, "[users]\n%s\n", strings.Join(p.config.Users, "\n"))
+	fmt.Fprintf(&ini, "[peers]\n%s\n", strings.Join(p.config.Peers, "\n"))
 
 	var list strings.Builder
 	quote := strings.NewReplacer(`"`, `""`)

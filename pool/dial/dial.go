@@ -119,9 +119,9 @@ func (s *Session) Close() {
 func CloseSocket(s wire.Socket) { _ = syscall.Close(s.FD) }
 
 // Connect logs in to the first host that lets it. A host that can't be
-// reached, breaks off, is starting up or shutting down (SQLSTATE 57P03), or is
-// not what Attrs ask for is passed over for the next one; any other answer is
-// final. A name is tried at each of its addresses. err is always a *LoginError,
+// reached, breaks off, is starting up or shutting down (SQLSTATE 57P03 and the
+// like), or is not what Attrs ask for is passed over for the next one; any other
+// answer is final. A name is tried at each of its addresses. err is always a *LoginError,
 // from the host tried last.
 func Connect(ctx context.Context, r Request) (*Session, error) {
 	if len(r.Hosts) == 0 {

@@ -73,9 +73,13 @@ const (
 	reasonTLS      = "TLS startup failed"
 )
 
-// cannotConnectNow is the SQLSTATE of a server that starts up, shuts down, or
-// recovers.
-const cannotConnectNow = "57P03"
+// The SQLSTATEs of a server that starts up, shuts down, or recovers. The first
+// two meet a login that has begun before.
+const (
+	adminShutdown    = "57P01"
+	crashShutdown    = "57P02"
+	cannotConnectNow = "57P03"
+)
 
 // LoginError is why Connect failed. It holds no secret.
 type LoginError struct {
@@ -111,8 +115,17 @@ func AsLoginError(err error) *LoginError {
 func (e *LoginError) Answered() bool { return e.Kind == Refused || e.Kind == BadSecret }
 
 // StartingUp reports whether Postgres said that it can't be connected to right
-// now (SQLSTATE 57P03): it starts up, shuts down, or recovers.
-func (e *LoginError) StartingUp() bool { return e.Kind == Refused && e.Server.Code == cannotConnectNow }
+// now (SQLSTATE 57P01 to 57P03): it starts up, shuts down, or recovers.
+func (e *LoginError) StartingUp() bool {
+	if e.Kind != Refused {
+		return false
+	}
+	switch e.Server.Code {
+	case adminShutdown, crashShutdown, cannotConnectNow:
+		return true
+	}
+	return false
+}
 
 // Fields is the error for clients: SQLSTATE and message of Postgres if it
 // Refused, else PgBouncer's 08P01 and Reason.

@@ -352,6 +352,7 @@ func TestNobodyThere(t *testing.T) {
 // is told.
 func TestHosts(t *testing.T) {
 	starting := sends([]byte(msg('E', "SFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00")))
+	stopping := sends([]byte(msg('E', "SFATAL\x00C57P01\x00Mterminating connection due to administrator command\x00\x00")))
 	refusing := sends([]byte(msg('E', "SFATAL\x00C28000\x00Mno entry\x00\x00")))
 	says := func(standby, readOnly string) func(net.Conn) {
 		return sends([]byte(authOK + msg('S', "in_hot_standby\x00"+standby+"\x00") + msg('S', "default_transaction_read_only\x00"+readOnly+"\x00") + ready))
@@ -379,6 +380,7 @@ func TestHosts(t *testing.T) {
 		{"over a standby", []func(net.Conn){standby, old("t", "off"), welcome}, 2, 0, 0},
 		{"over one that is read-only", []func(net.Conn){readOnly, old("f", "on"), old("f", "off")}, 2, 0, 0},
 		{"no primary", []func(net.Conn){nil, standby}, -1, 1, dial.Unfit},
+		{"over one that shuts down", []func(net.Conn){stopping, welcome}, 1, 0, 0},
 		{"over one that starts", []func(net.Conn){starting, nil, welcome}, 2, 0, 0},
 		{"not over a refusal", []func(net.Conn){refusing, welcome}, -1, 0, dial.Refused},
 		{"all dead", []func(net.Conn){nil, nil}, -1, 1, dial.ConnectFailed},

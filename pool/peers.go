@@ -1,0 +1,146 @@
+package pool
+
+import (
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// Several processes may stand behind one address, and a cancel request comes to
+// whichever the kernel or a balancer picks. So the keys that a process with a
+// peer_id gives out carry it, as PgBouncer's do: the second and third byte are
+// the id, the low byte first, and the two low bits of the last byte say how
+// often a request may still be passed on.
+
+// maxHops are the bits that say so, all set: as in a key that is given out.
+const maxHops = 3
+
+// stampKey makes key one of the peer with that id; 0 is none.
+func stampKey(key *wire.CancelKey, id int) {
+	if id > 0 {
+		key[1], key[2] = byte(id), byte(id>>8)
+		key[7] |= maxHops
+	}
+}
+
+// keyOf returns the peer that gave key out.
+func keyOf(key wire.CancelKey) (id int) { return int(key[1]) | int(key[2])<<8 }
+
+// peer is what runs of an entry of section [peers]. Guarded by Pooler.mu.
+type peer struct {
+	sending int        // requests under way to it
+	waiting []*forward // those that wait for their turn
+}
+
+// forward is a cancel request to be passed on.
+type forward struct {
+	*cancel
+	from *Worker
+	to   *configs.Peer
+	key  wire.CancelKey // as it is passed on
+}
+
+// elsewhere passes the request for key on if another process gave key out. It
+// reports whether that is so.
+func (c *Client) elsewhere(key wire.CancelKey) bool {
+	snap := c.w.p.Snapshot()
+	if own := snap.Main.PeerID; own == 0 || keyOf(key) == own {
+		return false
+	}
+	hops := key[7] & maxHops
+	if hops == 0 {
+		c.disconnect(false, "failed to forward cancel request because its TTL was exhausted")
+		return true
+	}
+	to := snap.Peer(keyOf(key))
+	if to == nil {
+		c.disconnect(false, "could not find peer to forward request to")
+		return true
+	}
+	c.cancel = &cancel{client: c, key: key}
+	c.move(ClientCancel)
+	c.conn.Pause()
+	f := &forward{c.cancel, c.w, to, key}
+	f.key[7]-- // the hops alone, which are not 0
+	c.w.p.forward(f)
+	return true
+}
+
+// forward sends f, or has it wait until fewer are under way to its peer.
+func (p *Pooler) forward(f *forward) {
+	limit := p.Snapshot().PeerPoolSize(f.to)
+	p.mu.Lock()
+	to := p.peers[f.to.ID]
+	if to == nil {
+		to = &peer{}
+		p.peers[f.to.ID] = to
+	}
+	full := limit > 0 && to.sending >= limit
+	if full {
+		to.waiting = append(to.waiting, f)
+	} else {
+		to.sending++
+	}
+	p.mu.Unlock()
+	if !full {
+		p.sendForward(f)
+	}
+}
+
+func (p *Pooler) sendForward(f *forward) {
+	r := dial.Request{Port: f.to.Port, Options: p.socketOptions()}
+	p.opts.Dialer.Cancel(r, f.to.Host, f.key[:], p.Snapshot().Main.CancelWaitTimeout,
+		func(send func(bool)) { send(!f.dropped.Load()) },
+		func(err error) {
+			if err != nil {
+				f.finish(f.from, "failed to send cancel request: "+err.Error())
+			} else {
+				f.finish(f.from, "successfully sent cancel request")
+			}
+			if next := p.nextForward(f.to.ID); next != nil {
+				p.sendForward(next)
+			}
+		})
+}
+
+// nextForward is the request that takes the place of one to the peer with that
+// id that is done: the first that is still wanted, nil if none is.
+func (p *Pooler) nextForward(id int) *forward {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to := p.peers[id]
+	for len(to.waiting) > 0 {
+		next := to.waiting[0]
+		to.waiting = to.waiting[1:]
+		if !next.dropped.Load() {
+			return next
+		}
+	}
+	to.sending--
+	return nil
+}
+
+// PeerInfo is a row of SHOW PEERS and of SHOW PEER_POOLS.
+type PeerInfo struct {
+	ID       int
+	Host     string
+	Port     int
+	PoolSize int
+	Sending  int // cancel requests under way to it
+	Waiting  int // those that wait for their turn
+}
+
+// Peers returns the entries of section [peers], in the order of the file.
+func (p *Pooler) Peers() (all []PeerInfo) {
+	snap := p.Snapshot()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range snap.Peers {
+		i := PeerInfo{ID: c.ID, Host: c.Host, Port: c.Port, PoolSize: snap.PeerPoolSize(c)}
+		if to := p.peers[c.ID]; to != nil {
+			i.Sending, i.Waiting = to.sending, len(to.waiting)
+		}
+		all = append(all, i)
+	}
+	return all
+}

@@ -1,0 +1,116 @@
+package pool_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// peered is a world that is peer 258 of three.
+func peered(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, "auth_type = trust\npeer_id = 258\n[peers]\n258 = host=here\n7 = host=/run/seven port=6433 pool_size=1", "")
+	w.dialer.sent = nil
+	return w
+}
+
+// cancelRequest sends one for key.
+func (w *world) cancelRequest(key string) *client {
+	return w.connect().send(append(binary.BigEndian.AppendUint32([]byte{0, 0, 0, 16}, 80877102), key...))
+}
+
+// TestPeerKey: the keys that are given out say whose they are.
+func TestPeerKey(t *testing.T) {
+	w := peered(t)
+	c := w.connect().startup("user", "alice", "database", "app")
+	w.serve()
+	for _, m := range c.wantWelcome() {
+		if k := m.body; m.typ == wire.BackendKeyData && (k[0] >= 0x80 || k[1] != 2 || k[2] != 1 || k[7]&3 != 3) {
+			t.Errorf("key %x", k)
+		}
+	}
+}
+
+// TestForwardCancel: whose key it is gets the request, as long as it has not
+// gone from process to process too often.
+func TestForwardCancel(t *testing.T) {
+	for _, test := range []struct{ name, key, sent, log string }{
+		{"another's", "\x01\x07\x00\x04\x05\x06\x08\x0b", "/run/seven:6433 010700040506080a", "successfully sent cancel request"},
+		{"for the last time", "\x01\x07\x00\x04\x05\x06\x08\x09", "/run/seven:6433 0107000405060808", "successfully sent cancel request"},
+		{"too often", "\x01\x07\x00\x04\x05\x06\x08\x08", "", "failed to forward cancel request because its TTL was exhausted"},
+		{"nobody's", "\x01\x09\x00\x04\x05\x06\x08\x0b", "", "could not find peer to forward request to"},
+		{"our own", "\x01\x02\x01\x04\x05\x06\x08\x0b", "", "failed cancel request"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := peered(t)
+			w.cancelRequest(test.key).wantSilence()
+			if got := w.dialer.sent; len(got) > 1 || len(got) == 1 && got[0] != test.sent || len(got) == 0 && test.sent != "" {
+				t.Errorf("sent %q, want %q", got, test.sent)
+			}
+			if !w.log.has("closing because: " + test.log) {
+				t.Errorf("the log does not say %q: %q", test.log, w.log)
+			}
+		})
+	}
+}
+
+// TestForwardedBack: a request for a key of our own that has passed through
+// other processes reaches its query.
+func TestForwardedBack(t *testing.T) {
+	for _, hops := range []byte{0, 1, 2, 3} {
+		w := peered(t)
+		c := w.connect().startup("user", "alice", "database", "app")
+		w.serve()
+		var key []byte
+		for _, m := range c.wantWelcome() {
+			if m.typ == wire.BackendKeyData {
+				key = []byte(m.body)
+			}
+		}
+		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+		key[7] = key[7]&^3 | hops
+		w.cancelRequest(string(key))
+		if len(w.dialer.sent) != 1 {
+			t.Errorf("%d hops left: sent %q", hops, w.dialer.sent)
+		}
+	}
+}
+
+// TestForwardTurns: no more requests than pool_size are under way to a peer,
+// and one whose client has left is not sent.
+func TestForwardTurns(t *testing.T) {
+	w := peered(t)
+	w.dialer.hold = true
+	key := "\x01\x07\x00\x04\x05\x06\x08\x03"
+	w.cancelRequest(key)
+	gone := w.cancelRequest(key)
+	w.cancelRequest(key)
+	want := func(under, waiting int) {
+		t.Helper()
+		got := w.p.Peers()
+		if len(w.dialer.held) != under || !slices.Equal(got, []pool.PeerInfo{
+			{ID: 258, Host: "here", Port: 6432, PoolSize: 20},
+			{ID: 7, Host: "/run/seven", Port: 6433, PoolSize: 1, Sending: under, Waiting: waiting},
+		}) {
+			t.Errorf("%d are sent, %+v", len(w.dialer.held), got)
+		}
+	}
+	next := func() {
+		run := w.dialer.held[0]
+		w.dialer.held = w.dialer.held[1:]
+		run()
+		w.settle()
+	}
+	want(1, 2)
+	gone.leave()
+	next()
+	want(1, 0)
+	next()
+	want(0, 0)
+	if len(w.dialer.sent) != 2 {
+		t.Errorf("sent %q", w.dialer.sent)
+	}
+}
