@@ -36,7 +36,7 @@ test: postgres ## run every test: unit, simulation, integration
 .PHONY: test-race
 test-race: postgres ## run every test under the race detector, over the epoll loop and over its poll(2) twin
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /integration)
-	PGWEIR_BUILD='-race -tags=pollloop' $(GO) test -race -tags=pollloop -timeout 20m ./...
+	PGWEIR_BUILD='-race -tags=pollloop' $(GO) test -race -tags=pollloop -timeout 20m $$($(GO) list ./... | grep -v /integration/sim)
 
 .PHONY: test-matrix
 test-matrix: postgres ## run the integration tests against each Postgres of MATRIX

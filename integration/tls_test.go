@@ -271,7 +271,7 @@ func (e *encrypted) clientCertificates(t *testing.T) {
 
 	c = e.config(settings("verify-full", "auth_type", "cert"))
 	cert, key = e.issue(t, certificates.Options{Name: pooler.Admin})
-	c.Console = "host=127.0.0.1 sslmode=require sslcert=" + cert + " sslkey=" + key
+	c.Console = "sslmode=require sslcert=" + cert + " sslkey=" + key
 	p = startPooler(t, c)
 	wantVisit(t, p, own, "TLSv1.3")
 	wantVisit(t, p, shows(certificates.Options{Name: "somebody", Hosts: []string{"encrypted"}}), "TLSv1.3")
@@ -290,7 +290,7 @@ func (e *encrypted) hba(t *testing.T) {
 	c := e.config(map[string]string{
 		"client_tls_sslmode": "allow", "client_tls_cert_file": cert, "client_tls_key_file": key, "client_tls_ca_file": e.caFile,
 		"auth_type": "hba",
-		"auth_hba_file": write(t, suite.sandbox, name, []byte(`local pgbouncer all trust
+		"auth_hba_file": write(t, suite.sandbox, name, []byte(`host pgbouncer all all trust
 hostssl all bound all cert map=people
 hostssl all encrypted all trust
 hostnossl all bound all trust

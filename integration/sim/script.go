@@ -424,6 +424,9 @@ func (c *client) prepare() {
 			text = fmt.Sprintf("select 0/%d", 1+w.rng.IntN(6))
 		}
 		name := "s" + strconv.Itoa(c.n)
+		if w.mayLeak() {
+			name = "s" + c.tag().String() // others leave theirs
+		}
 		s := c.parse(name, text)
 		if w.chance(2) {
 			c.describe('S', name, s)
