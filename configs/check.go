@@ -26,6 +26,8 @@ func checkMain(m *Main) (key, text string) {
 		return "auth_type", "cert requires client_tls_sslmode=verify-full"
 	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
 		return "auth_type", "ldap requires auth_ldap_options"
+	case !slices.Contains(syslogFacilities, strings.ToLower(m.SyslogFacility)):
+		return "syslog_facility", fmt.Sprintf("there is no %q: must be one of %s", m.SyslogFacility, strings.Join(syslogFacilities, ", "))
 	}
 	return "", ""
 }
@@ -39,6 +41,11 @@ func (m *Main) onlyLocal() bool {
 		}
 	}
 	return true
+}
+
+// syslogFacilities are those that syslog_facility may name.
+var syslogFacilities = []string{
+	"auth", "authpriv", "daemon", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 }
 
 // check reports what the settings, the entries and the users mean together.

@@ -428,20 +428,17 @@ var Table = []Setting{
 	{
 		Name: "syslog", Default: "0",
 		Meaning: "Logs to syslog.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.Syslog },
+		field:   func(m *Main) any { return &m.Syslog },
 	},
 	{
 		Name: "syslog_facility", Default: "daemon",
 		Meaning: "Facility of syslog: auth, authpriv, daemon, user, local0 to local7.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.SyslogFacility },
+		field:   func(m *Main) any { return &m.SyslogFacility },
 	},
 	{
 		Name: "syslog_ident", Default: "pgbouncer",
 		Meaning: "Name under which to log to syslog.",
-		Effect:  NotYet, Instead: syslogInstead,
-		field: func(m *Main) any { return &m.SyslogIdent },
+		field:   func(m *Main) any { return &m.SyslogIdent },
 	},
 	{
 		Name: "tcp_defer_accept", Default: deferAcceptDefault,
@@ -536,11 +533,6 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
 	},
 }
-
-// What happens while a group of settings has no effect.
-const (
-	syslogInstead = "nothing is sent to syslog"
-)
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
 

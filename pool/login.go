@@ -325,7 +325,12 @@ func (c *Client) addHost() {
 	if w := c.login.want; len(w) > 0 && w[i].known && w[i].text != "" {
 		app = w[i].text
 	}
-	c.wantParam("application_name", app+" - "+c.from())
+	from := c.from()
+	if c.unix {
+		p := c.w.p
+		from = fmt.Sprintf("unix(%d@%s):%d", c.pid, p.opts.Hostname, p.Snapshot().Main.ListenPort)
+	}
+	c.wantParam("application_name", app+" - "+from)
 }
 
 // admit counts the client in, against the limits that concern it, and begins

@@ -54,6 +54,9 @@ type Options struct {
 	// over a unix socket.
 	UID int
 
+	// Hostname is the name of this machine, for application_name_add_host.
+	Hostname string
+
 	// Log takes the log lines.
 	Log Logger
 

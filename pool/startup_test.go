@@ -239,7 +239,7 @@ func TestAddHost(t *testing.T) {
 		{"tcp, named", tcp, []string{"application_name", "psql"}, "psql - 192.0.2.7:5000"},
 		{"tcp, empty name", tcp, []string{"application_name", ""}, "app - 192.0.2.7:5000"},
 		{"in options", tcp, []string{"options", "-c application_name=x"}, "x - 192.0.2.7:5000"},
-		{"unix", unix(5), nil, "app - unix(77)"},
+		{"unix", unix(5), nil, "app - unix(77@here):6432"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, "auth_type = trust\napplication_name_add_host = 1", "")

@@ -81,6 +81,7 @@ func newWorldWith(t testing.TB, main, databases string, change func(*pool.Option
 		Wall:           time.Unix(0, 0),
 		Now:            w.loop.Now,
 		UID:            1000,
+		Hostname:       "here",
 		Log:            &w.log,
 		Console:        w,
 		Stop:           func() {},

@@ -1,5 +1,5 @@
 // Package logs writes the log of the process, in PgBouncer's format: to
-// standard error, to a file, or to both.
+// standard error, to a file and to syslog, or to some of them.
 //
 // The event loops log, a line for each login for instance, and must never wait
 // for a disk or a pipe. So a line is only appended to a buffer, and a goroutine
@@ -31,6 +31,10 @@ type Options struct {
 	// PID is the process id that each line shows.
 	PID int
 
+	// SyslogNetwork and SyslogAddress are where the system's log is. Empty is
+	// where every program finds it.
+	SyslogNetwork, SyslogAddress string
+
 	// Now tells the time, in the zone that lines are to show. nil means
 	// time.Now.
 	Now func() time.Time
@@ -47,8 +51,10 @@ type Log struct {
 
 	stderr *sink // nil if there is none
 	file   atomic.Pointer[sink]
+	syslog atomic.Pointer[sink]
 
-	mu sync.Mutex // held over Configure and Close
+	mu       sync.Mutex // held over Configure, Syslog and Close
+	syslogTo Syslog
 }
 
 var _ pool.Logger = (*Log)(nil)
@@ -96,7 +102,7 @@ func (l *Log) Configure(logfile string, verbose int) error {
 
 // Enabled reports whether lines of level go anywhere.
 func (l *Log) Enabled(level pool.Level) bool {
-	return uint32(level) <= l.limit.Load() && (l.stderr != nil || l.file.Load() != nil)
+	return uint32(level) <= l.limit.Load() && (l.stderr != nil || l.file.Load() != nil || l.syslog.Load() != nil)
 }
 
 // Log writes a line with the time of now. prefix names the socket it is about,
@@ -126,6 +132,9 @@ func (l *Log) Line(level pool.Level, now time.Time, prefix, text string) {
 	if s := l.file.Load(); s != nil {
 		s.line(level, now, prefix, text)
 	}
+	if s := l.syslog.Load(); s != nil && level <= pool.Info {
+		s.line(level, now, prefix, text)
+	}
 	if level == pool.Fatal {
 		l.Flush()
 	}
@@ -140,8 +149,10 @@ func (l *Log) Flush() {
 	if l.stderr != nil {
 		l.stderr.flush(Patience)
 	}
-	if s := l.file.Load(); s != nil {
-		s.flush(Patience)
+	for _, out := range []*atomic.Pointer[sink]{&l.file, &l.syslog} {
+		if s := out.Load(); s != nil {
+			s.flush(Patience)
+		}
 	}
 }
 
@@ -153,7 +164,9 @@ func (l *Log) Close() {
 	if l.stderr != nil {
 		l.stderr.close(Patience)
 	}
-	if s := l.file.Swap(nil); s != nil {
-		s.close(Patience)
+	for _, out := range []*atomic.Pointer[sink]{&l.file, &l.syslog} {
+		if s := out.Swap(nil); s != nil {
+			s.close(Patience)
+		}
 	}
 }

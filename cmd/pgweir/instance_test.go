@@ -32,6 +32,7 @@ type instance struct {
 	port   int
 	config string // path of the configuration
 	cmd    *exec.Cmd
+	passed []*os.File    // sockets to be passed to it, as a service manager does
 	lines  chan string   // what it logs to stderr, closed at its end
 	said   []string      // those read so far
 	done   chan struct{} // closed when it has ended
@@ -104,6 +105,11 @@ func freePort(t *testing.T) int {
 func (in *instance) start(args []string, env ...string) {
 	in.t.Helper()
 	in.cmd = exec.Command(os.Args[0], append(args, in.config)...)
+	if len(in.passed) > 0 {
+		in.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, os.Args[0]}, in.cmd.Args[1:]...)...)
+		in.cmd.ExtraFiles = in.passed
+		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(in.passed)))
+	}
 	in.cmd.Env = append(os.Environ(), append(env, asProgram+"=1", "NOTIFY_SOCKET=")...)
 	if i := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") }); i >= 0 {
 		in.cmd.Env = append(in.cmd.Env, env[i])

@@ -88,6 +88,10 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		ZoneCheck:   func() time.Duration { return settings().DNSZoneCheckPeriod },
 		Now:         time.Now,
 	})
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "localhost"
+	}
 	console := admin.New(admin.Options{Version: productVersion(), Log: log, Started: time.Now()})
 	p.Pooler = pool.New(pool.Options{
 		Snapshot:       snap,
@@ -101,6 +105,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Wall:           loop.Epoch(),
 		Now:            func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
 		UID:            os.Getuid(),
+		Hostname:       hostname,
 		Log:            log,
 		Console:        console,
 		Reload:         p.read,
@@ -209,7 +214,7 @@ func (p *process) Set(key, value string) error {
 	if err != nil {
 		return err
 	}
-	if key == "logfile" || key == "verbose" {
+	if key == "logfile" || key == "verbose" || strings.HasPrefix(key, "syslog") {
 		if err := configureLog(p.log, &next.Main); err != nil {
 			return err
 		}
@@ -240,6 +245,13 @@ func (p *process) apply() {
 // with -d or -q nobody would see it otherwise.
 func configureLog(log *logs.Log, m *configs.Main) error {
 	if err := log.Configure(m.LogFile, m.Verbose); err != nil {
+		return err
+	}
+	var to logs.Syslog
+	if m.Syslog {
+		to = logs.Syslog{Facility: m.SyslogFacility, Ident: m.SyslogIdent}
+	}
+	if err := log.Syslog(to); err != nil {
 		return err
 	}
 	log.Flush()

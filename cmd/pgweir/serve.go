@@ -50,7 +50,14 @@ func start(o options, parent *parent, log *logs.Log) error {
 	if err != nil {
 		return fmt.Errorf("cannot load config file: %w", err)
 	}
+	passed, err := passedSockets()
+	if err != nil {
+		return err
+	}
 	if o.daemon && parent == nil {
+		if passed > 0 {
+			return errors.New("-d goes not with sockets from a service manager, which runs processes in the background by itself")
+		}
 		if snap.Main.PidFile == "" {
 			return errors.New("daemon needs pidfile configured")
 		}
@@ -67,7 +74,7 @@ func start(o options, parent *parent, log *logs.Log) error {
 	if os.Geteuid() == 0 {
 		log.Log(pool.Warning, "", "running as root: give it a user of its own with the setting user, or -u")
 	}
-	if unixSocketInUse(&snap.Main) {
+	if passed == 0 && unixSocketInUse(&snap.Main) {
 		return errors.New("unix socket is in use, cannot continue")
 	}
 	pidfile := pidfile(snap.Main.PidFile)
@@ -84,7 +91,12 @@ func start(o options, parent *parent, log *logs.Log) error {
 		log.Log(pool.Info, "", limits)
 	}
 
-	sockets, err := listen(context.Background(), &snap.Main, log)
+	var sockets *listeners
+	if passed > 0 {
+		sockets, err = adopt(passed, &snap.Main, log)
+	} else {
+		sockets, err = listen(context.Background(), &snap.Main, log)
+	}
 	if err != nil {
 		return err
 	}
