@@ -263,15 +263,18 @@ func (e *encrypted) clientCertificates(t *testing.T) {
 	wantVisit(t, p, own, "TLSv1.3")
 	wantRefusal(t, p, old, "certificate")
 
-	p = startPooler(t, e.config(settings("verify-ca")))
+	admin, adminKey := e.issue(t, certificates.Options{Name: pooler.Admin})
+	console := "sslmode=require sslcert=" + admin + " sslkey=" + adminKey
+	c = e.config(settings("verify-ca"))
+	c.Console = console
+	p = startPooler(t, c)
 	wantVisit(t, p, own, "TLSv1.3")
 	wantRefusal(t, p, none, "certificate required")
 	wantRefusal(t, p, old, "certificate")
 	wantLog(t, p, "certificate verify failed")
 
 	c = e.config(settings("verify-full", "auth_type", "cert"))
-	cert, key = e.issue(t, certificates.Options{Name: pooler.Admin})
-	c.Console = "sslmode=require sslcert=" + cert + " sslkey=" + key
+	c.Console = console
 	p = startPooler(t, c)
 	wantVisit(t, p, own, "TLSv1.3")
 	wantVisit(t, p, shows(certificates.Options{Name: "somebody", Hosts: []string{"encrypted"}}), "TLSv1.3")
