@@ -158,7 +158,7 @@ var Table = []Setting{
 	},
 	{
 		Name: "ignore_startup_parameters", Default: "",
-		Meaning: "Startup parameters that are dropped instead of refused, separated by commas, in exact case; options drops what is unknown inside options.",
+		Meaning: "Startup parameters that are dropped instead of set on the servers, separated by commas, in exact case; options drops what is not tracked inside options.",
 		field:   func(m *Main) any { return &m.IgnoreStartupParameters },
 	},
 	{

@@ -28,6 +28,7 @@ type Client struct {
 	held   []byte                // input that could not be dealt with yet, in order
 	remain int                   // bytes of the message that is passing through; dropped without a server
 	vars   vars
+	extras extras
 
 	state     ClientState
 	busy      bool // a query is in flight: from its first message to the last reply
@@ -42,9 +43,8 @@ type Client struct {
 	key        wire.CancelKey
 	connected  wire.Time
 	lastPacket wire.Time // from the client
-	queryStart wire.Time // valid while busy
+	queryStart wire.Time // valid while busy; in ClientWaiting: since when it waits
 	xactStart  wire.Time // valid while inXact
-	waitSince  wire.Time // valid in ClientWaiting
 }
 
 func (c *Client) at() *links[Client] { return &c.links }

@@ -61,6 +61,7 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
 //	login.go     a client's way in; console.go the console's
+//	extras.go    startup parameters that are not tracked
 //	lookup.go    auth_query; method.go: HBA, and the methods without an exchange
 //	client.go    a client: requests; ends.go the two ends of its socket
 //	server.go    a server: opening, jobs, release

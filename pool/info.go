@@ -122,7 +122,7 @@ func (p *Pooler) Pools() []PoolInfo {
 			r.SvTested += s.tested.n
 			r.SvLogin += s.opening.n
 			if c := s.waiting.head; c != nil {
-				r.MaxWait = max(r.MaxWait, w.now().Sub(c.waitSince))
+				r.MaxWait = max(r.MaxWait, w.now().Sub(c.queryStart))
 			}
 		}
 	})
@@ -212,7 +212,7 @@ func (c *Client) info() ClientInfo {
 	if c.busy {
 		i.Wait = c.w.now().Sub(c.queryStart)
 	} else if c.state == ClientWaiting {
-		i.Wait = c.w.now().Sub(c.waitSince)
+		i.Wait = c.w.now().Sub(c.queryStart)
 	}
 	if c.server != nil {
 		i.LinkID = c.server.id

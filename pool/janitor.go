@@ -55,14 +55,14 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 		}
 		wait := snap.ForClient(s.pool.db.conf.Load(), c.user.Name).QueryWaitTimeout
 		switch {
-		case late(now, c.waitSince, wait):
+		case late(now, c.queryStart, wait):
 			c.disconnect(true, "query_wait_timeout")
-		case c.login == nil && late(now, c.waitSince, set.QueryTimeout):
+		case c.login == nil && late(now, c.queryStart, set.QueryTimeout):
 			c.disconnect(true, "query_timeout")
 		case s.w.p.shutdownMode() == ShutdownWaitForServers:
 			c.disconnect(true, "server shutting down")
 		case c.login == nil && !c.notified && main.QueryWaitNotify > 0 &&
-			int(now.Sub(c.waitSince)/time.Second) > main.QueryWaitNotify:
+			int(now.Sub(c.queryStart)/time.Second) > main.QueryWaitNotify:
 			c.notified = true
 			s.w.scratch = wire.AppendNotice(s.w.scratch[:0], wire.Fields{
 				Severity: "NOTICE", Code: "00000",

@@ -31,8 +31,9 @@ type login struct {
 	uid      int // of the process at the other end of a unix socket, else -1
 	user     string
 	database string
-	want     []value // the tracked parameters it asked for; empty if none
-	negoti   bool    // it must hear that only protocol 3.0 is spoken
+	want     []value     // the tracked parameters it asked for; empty if none
+	extra    []parameter // the others
+	negoti   bool        // it must hear that only protocol 3.0 is spoken
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
@@ -238,7 +239,7 @@ func (c *Client) startupParam(main *configs.Main, key []byte, value string) stri
 		l.negoti = true
 		l.unknown = append(l.unknown, name)
 		return ""
-	case c.wantParam(name, value), slices.Contains(main.IgnoreStartupParameters, name):
+	case c.wantParam(name, value), slices.Contains(main.IgnoreStartupParameters, name), c.wantExtra(name, value):
 		return ""
 	}
 	c.log(Warning, fmt.Sprintf("unsupported startup parameter: %s=%s", name, value))
@@ -279,7 +280,7 @@ func (c *Client) startupOptions(main *configs.Main, options string) string {
 			if !ignoreOthers {
 				return "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"
 			}
-		case c.wantParam(name, value), ignoreOthers, slices.Contains(main.IgnoreStartupParameters, name):
+		case c.wantParam(name, value), ignoreOthers, slices.Contains(main.IgnoreStartupParameters, name), c.wantExtra(name, value):
 		default:
 			c.log(Warning, fmt.Sprintf("unsupported startup parameter in options: %s=%s", name, value))
 			return "unsupported startup parameter in options: " + name
@@ -605,26 +606,29 @@ type greeting struct {
 	settings *configs.PoolSettings
 	snap     *configs.Snapshot
 	want     []value
+	extra    []parameter
 	vars     vars
+	extras   extras
 	text     []byte
 }
 
-// greet is the greeting for clients that ask for want. refused names a
-// parameter that the server knows nothing of.
-func (s *Shard) greet(wel *welcome, want []value) (g *greeting, refused string) {
+// greet is the greeting for clients that ask for want and extra. What of want
+// the server does not report is one of the extras too.
+func (s *Shard) greet(wel *welcome, want []value, extra []parameter) *greeting {
 	p := s.w.p
 	snap, settings := p.Snapshot(), s.pool.settings.Load()
-	if g := s.greeting; g != nil && g.wel == wel && g.settings == settings && g.snap == snap && slices.Equal(g.want, want) {
-		return g, ""
+	if g := s.greeting; g != nil && g.wel == wel && g.settings == settings && g.snap == snap && slices.Equal(g.want, want) && slices.Equal(g.extra, extra) {
+		return g
 	}
 	t := p.tracked
 	values := wel.vars.values(t)
+	var unreported []parameter
 	for i, v := range want {
-		if v.known && !values[i].known {
-			return nil, t.names[i]
-		}
-		if v.known {
+		switch {
+		case v.known && values[i].known:
 			values[i] = v
+		case v.known:
+			unreported = append(unreported, parameter{t.names[i], v.text})
 		}
 	}
 	b := wire.AppendAuthOk(nil)
@@ -637,20 +641,18 @@ func (s *Shard) greet(wel *welcome, want []value) (g *greeting, refused string) 
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
 	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
 	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
-	s.greeting = &greeting{wel, settings, snap, slices.Clone(want), makeVars(values), b}
-	return s.greeting, ""
+	s.greeting = &greeting{
+		wel, settings, snap, slices.Clone(want), slices.Clone(extra), makeVars(values), makeExtras(append(unreported, extra...)), b,
+	}
+	return s.greeting
 }
 
 // welcome ends the login: the client learns what it needs to know of the
 // server, and may ask.
 func (c *Client) welcome(wel *welcome) {
 	w := c.w
-	g, refused := c.shard.greet(wel, c.login.want)
-	if refused != "" {
-		c.disconnect(true, "unsupported startup parameter: "+refused)
-		return
-	}
-	c.vars = g.vars
+	g := c.shard.greet(wel, c.login.want, c.login.extra)
+	c.vars, c.extras = g.vars, g.extras
 	c.newKey()
 	b := wire.AppendBackendKeyData(append(w.scratch[:0], g.text...), c.key)
 	if m := g.snap.Main.LoginNotifyMessage; m != "" {

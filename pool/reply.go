@@ -113,7 +113,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ErrorResponse:
 		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
-		return size == len(tagDiscard) || size == len(tagDeallocate)
+		return size <= len(tagDeallocate)
 	case wire.DataRow:
 		return size <= maxWhole && v.job == jobRole
 	}
@@ -155,6 +155,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 			return true, ok && (c != nil || v.job != jobNone)
 		}
 		return swallow, ok
+	}
+	if typ == wire.CommandComplete && len(msg) <= shortTag {
+		v.told(msg)
 	}
 	switch {
 	case typ == wire.CommandComplete && discarded(msg):

@@ -43,6 +43,8 @@ type Server struct {
 
 	vars      vars
 	before    vars // jobSets: what they were
+	extras    extras
+	strayed   bool // somebody else may have changed what extras tells
 	id        uint64
 	key       []byte    // for cancel requests
 	name      string    // of the host, as configured
@@ -329,11 +331,13 @@ func (v *Server) check() {
 // setVars tells v the parameters of c, as far as they are not its own. It
 // reports whether c has to wait for that.
 func (v *Server) setVars(c *Client) bool {
-	if c.vars == v.vars {
+	if c.vars == v.vars && c.extras == v.extras && !v.strayed {
 		return false
 	}
 	w := v.shard.w
 	sets := appendSets(w.scratch[:0], w.p.tracked, v.vars, c.vars)
+	sets = appendExtras(sets, v.extras, c.extras, v.strayed)
+	v.extras, v.strayed = c.extras, false
 	w.scratch = sets
 	if len(sets) == 0 {
 		return false

@@ -70,7 +70,7 @@ func (s *Shard) acquire(c *Client) bool {
 
 // wait puts c at the end of the queue.
 func (s *Shard) wait(c *Client) {
-	c.waitSince = s.w.now()
+	c.queryStart = s.w.now()
 	c.notified = false
 	c.move(ClientWaiting)
 	c.conn.Pause()
@@ -82,7 +82,7 @@ func (s *Shard) wait(c *Client) {
 func (s *Shard) publishWaiters() {
 	since := int64(0)
 	if c := s.waiting.head; c != nil {
-		since = int64(c.waitSince)
+		since = int64(c.queryStart)
 	} else {
 		s.setHeld(holdNone)
 	}
@@ -153,7 +153,7 @@ func (s *Shard) takeIdle() *Server {
 func (s *Shard) pair(c *Client, v *Server) bool {
 	now := s.w.now()
 	if c.state == ClientWaiting {
-		s.stats.WaitTime += now.Sub(c.waitSince)
+		s.stats.WaitTime += now.Sub(c.queryStart)
 	}
 	c.move(ClientActive)
 	v.move(ServerActive)
@@ -184,7 +184,7 @@ func (s *Shard) take(v *Server) {
 	}
 	since, at := p.oldestElsewhere(s.w.index)
 	own := s.waiting.head
-	if since != 0 && (own == nil || since.Add(slack) < own.waitSince) && s.migrate(v, at) {
+	if since != 0 && (own == nil || since.Add(slack) < own.queryStart) && s.migrate(v, at) {
 		s.provide() // v may have been opened for a waiter of our own
 		return
 	}
@@ -311,7 +311,7 @@ func (s *Shard) provide() {
 // limits allow, and notes which one does not.
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
-		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.waitSince}); h != holdNone {
+		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.queryStart}); h != holdNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
@@ -379,7 +379,11 @@ func (s *Shard) reserve(a ask) hold {
 		from := l.shard.Load()
 		if from.w != s.w {
 			limit := h
-			from.w.loop.Post(func() { from.evict(limit) })
+			from.w.loop.Post(func() {
+				if !from.evict(limit) { // somebody was faster; another pool may have one
+					s.w.loop.Post(s.provide)
+				}
+			})
 			return h
 		}
 		if !from.evict(h) {

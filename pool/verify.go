@@ -160,8 +160,8 @@ func (s *Shard) verify(a *sums) {
 				must(v.client == c && v.shard == s && v.state == ServerActive, "%s: client %d has server %d, which has another client", name, c.id, v.id)
 			}
 			if c.state == ClientWaiting {
-				must(c.waitSince >= last, "%s: client %d waits out of order", name, c.id)
-				last = c.waitSince
+				must(c.queryStart >= last, "%s: client %d waits out of order", name, c.id)
+				last = c.queryStart
 				if c.login != nil {
 					logins++
 				}
@@ -187,7 +187,7 @@ func (s *Shard) verify(a *sums) {
 	must(s.waiting.n > 0 || s.held == holdNone, "%s is held by %v, and nobody waits", name, s.held)
 	var oldest, spare wire.Time
 	if c := s.waiting.head; c != nil {
-		oldest = c.waitSince
+		oldest = c.queryStart
 	}
 	if v := s.longestUnused(); v != nil {
 		spare = v.since
@@ -277,7 +277,7 @@ func (s *Shard) checkServed() {
 	if s.opening.n+s.tested.n >= s.waiting.n {
 		return
 	}
-	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.waitSince})
+	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.queryStart})
 	if h == holdBackoff || h == holdReserve {
 		return // time passes
 	}

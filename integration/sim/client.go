@@ -107,6 +107,7 @@ func (w *World) arrive() *client {
 		{"standard_conforming_strings", pick(w, "on", "off")},
 		{"search_path", pick(w, `"$user", public`, `x'; select 0/0; --`, `""`, "app")},
 		{"extra_float_digits", "2"},
+		{"work_mem", strconv.Itoa(1000 + c.id)}, // which no other may see
 	} {
 		if w.chance(5) {
 			c.want = append(c.want, [2]string{p.name, p.value})

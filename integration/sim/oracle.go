@@ -501,8 +501,6 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return c.stage != stageReady
 	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
-	case strings.HasPrefix(text, "unsupported startup parameter: search_path"):
-		return c.stage != stageReady && w.pg.reported < len(reported)
 	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
 		return failing
 	case text == "invalid server parameter":
