@@ -141,7 +141,6 @@ func wantLog(t *testing.T, p *pooler.Pooler, text string) {
 // TestTLS goes through the modes of both sides.
 func TestTLS(t *testing.T) {
 	begin(t)
-	t.Parallel()
 	e := newEncrypted(t)
 	t.Run("clients", e.clients)
 	t.Run("client certificates", e.clientCertificates)
