@@ -5,6 +5,7 @@ VERSION  ?=
 FUZZTIME ?= 30s
 SEEDS    ?= 1000
 SEED     ?=
+DRIVERS  ?=
 MATRIX   ?= 15 17 18
 
 export GOFLAGS += -buildvcs=false
@@ -52,6 +53,12 @@ bench: build ## measure against PgBouncer and HAProxy; writes integration/bench/
 	@$(GO) build -o bin/bench ./integration/bench
 	@exec bin/bench -pgweir bin/pgweir
 
+.PHONY: drivers
+drivers: build postgres ## hold it against the drivers that applications use, installed into .cache (DRIVERS="jdbc pgx" only those)
+	@.ci/install python3 npm javac mvn cargo
+	@$(GO) build -o bin/drivers ./integration/drivers
+	@exec bin/drivers -pgweir bin/pgweir -only '$(DRIVERS)'
+
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
 	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
@@ -72,6 +79,7 @@ lint: ## gofumpt, go vet, staticcheck, and the import order (.ci/depguard.yaml)
 	GOOS=darwin $(GO) vet ./...
 	$(GO) vet -tags=pollloop ./...
 	$(STATICCHECK) ./...
+	cd integration/drivers/go && $(GO) vet ./... && $(STATICCHECK) ./...
 	cd .ci && $(DEPGUARD) github.com/pgweir/pgweir/...
 
 .PHONY: vuln

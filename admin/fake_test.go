@@ -119,6 +119,7 @@ func (emptyPools) Stats() []pool.StatsInfo        { return nil }
 func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo            { return nil }
 func (emptyPools) Loops() []pool.LoopInfo         { return nil }
+func (emptyPools) Hosts() []pool.HostInfo         { return nil }
 func (emptyPools) Peers() []pool.PeerInfo         { return nil }
 func (emptyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {
 	return nil, nil, 0

@@ -23,6 +23,7 @@ type Pooler interface {
 	Lists() pool.ListsInfo
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
+	Hosts() []pool.HostInfo
 	Peers() []pool.PeerInfo
 	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)
 

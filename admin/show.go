@@ -21,6 +21,7 @@ var shows = []show{
 	{"SERVERS", "the server connections", socketColumns, showServers},
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
 	{"USERS", "the users, their limits and connections", userColumns, showUsers},
+	{"HOSTS", "the hosts of each pool: which are skipped, and why", hostColumns, showHosts},
 	{"PEERS", "the processes to which cancel requests are passed on", columns("peer_id i, host t, port i, pool_size i"), showPeers},
 	{"PEER_POOLS", "the cancel requests that are passed on to each", peerPoolColumns, showPeerPools},
 	{"STATS", "totals and averages of each database", statsColumns, showStats},

@@ -26,6 +26,13 @@ type busyPools struct{ emptyPools }
 
 func (busyPools) State() (bool, bool) { return false, true }
 
+func (busyPools) Hosts() []pool.HostInfo {
+	return []pool.HostInfo{{
+		Database: "app", User: "joe", Host: "db", Port: 5432,
+		Servers: 1, Failures: 2, Skipped: 3900 * time.Millisecond, Reason: "server is not primary",
+	}}
+}
+
 func (busyPools) Peers() []pool.PeerInfo {
 	return []pool.PeerInfo{{ID: 2, Host: "/run/two", Port: 6432, PoolSize: 20, Sending: 3, Waiting: 4}}
 }
@@ -220,6 +227,7 @@ func TestShowColumns(t *testing.T) {
 		"TOTALS":     "name:25 value:1700",
 		"MEM":        "name:25 size:23 used:23 free:23 memtotal:23",
 		"DNS_HOSTS":  "hostname:25 ttl:20 addrs:25",
+		"HOSTS":      "database:25 user:25 host:25 port:23 servers:23 failures:23 skipped:23 reason:25",
 		"PEERS":      "peer_id:23 host:25 port:23 pool_size:23",
 		"PEER_POOLS": "peer_id:23 cl_active_cancel_req:23 cl_waiting_cancel_req:23 sv_active_cancel:23 sv_login:23",
 		"DNS_ZONES":  "zonename:25 serial:20 count:23",
@@ -241,6 +249,7 @@ func TestShowAddresses(t *testing.T) {
 	for name, want := range map[string]string{
 		"DNS_HOSTS":  "db.example.com 3 10.0.0.1:0,[2001:db8::1]:0",
 		"DNS_ZONES":  "example.com 4294967295 1",
+		"HOSTS":      "app joe db 5432 1 2 3 server is not primary",
 		"PEERS":      "2 /run/two 6432 20",
 		"PEER_POOLS": "2 3 4 3 0",
 	} {

@@ -105,6 +105,13 @@ func TestFailover(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, "the primary is gone", allWait)
+			rows, err := p.Console(testContext(t), "SHOW HOSTS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(rows) != 2 || rows[0]["reason"] != "server is not "+attrs || rows[1]["host"] != primary.Socket || rows[1]["failures"] == "0" {
+				t.Errorf("SHOW HOSTS: %v", rows)
+			}
 			if err := standby.Promote(testContext(t)); err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +22,9 @@ type hosts struct {
 // outage is a host that did not take us, because it is down or because it is
 // not what the entry asks for.
 type outage struct {
-	count int       // in a row
-	until wire.Time // skipped before
+	count  int       // in a row
+	until  wire.Time // skipped before
+	reason string
 }
 
 // order is the order in which a new connection tries the hosts of list. Those
@@ -62,7 +65,7 @@ func (o *outage) patience(longest time.Duration) time.Duration {
 }
 
 // failed notes that host did not take us. It reports whether that is news.
-func (h *hosts) failed(host string, now wire.Time, longest time.Duration) bool {
+func (h *hosts) failed(host, reason string, now wire.Time, longest time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o := h.down[host]
@@ -74,6 +77,7 @@ func (h *hosts) failed(host string, now wire.Time, longest time.Duration) bool {
 		h.down[host] = o
 	}
 	o.count++
+	o.reason = reason
 	o.until = now.Add(o.patience(longest))
 	return o.count == 1
 }
@@ -105,7 +109,7 @@ func (q *Pool) choose(p *Pooler, r *dial.Request, now wire.Time) {
 	}
 	r.Hosts = q.hosts.order(r.Hosts, conf.LoadBalanceHosts, now, main.ServerLoginRetry)
 	r.Failed = func(err *dial.LoginError) {
-		if q.hosts.failed(err.Host, p.Now(), main.ServerLoginRetry) {
+		if q.hosts.failed(err.Host, err.Error(), p.Now(), main.ServerLoginRetry) {
 			p.log.Log(Warning, "S: "+q.name()+"@"+err.Host, "host is skipped for now: "+err.Error())
 		}
 	}
@@ -133,4 +137,60 @@ func (s *Shard) tickNames() {
 			}
 		})
 	}
+}
+
+// HostInfo is a row of SHOW HOSTS: a host of a pool's entry.
+type HostInfo struct {
+	Database, User, Host string
+	Port                 int
+	Servers              int           // logged in to there
+	Failures             int           // in a row
+	Skipped              time.Duration // for so long yet, 0 if it is not
+	Reason               string        // of the last failure
+}
+
+// Hosts returns the hosts of all pools, in order of database and user, and as
+// the entry has them.
+func (p *Pooler) Hosts() (all []HostInfo) {
+	type place struct {
+		pool *Pool
+		host string
+	}
+	servers := map[place]int{}
+	p.gather(func(w *Worker) {
+		w.eachServer(func(v *Server) { servers[place{v.shard.pool, v.name}]++ })
+	})
+	local := []string{p.Snapshot().Main.UnixSocketDir}
+	now := p.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, name := range sortedKeys(p.databases) {
+		d := p.databases[name]
+		conf := d.conf.Load()
+		list := conf.Hosts
+		if len(list) == 0 {
+			list = local
+		}
+		pools := slices.Clone(d.pools)
+		slices.SortFunc(pools, func(a, b *Pool) int { return strings.Compare(a.user.Name, b.user.Name) })
+		for _, q := range pools {
+			for _, host := range list {
+				i := HostInfo{Database: name, User: q.user.Name, Host: host, Port: conf.Port, Servers: servers[place{q, host}]}
+				i.Failures, i.Skipped, i.Reason = q.hosts.trouble(host, now)
+				all = append(all, i)
+			}
+		}
+	}
+	return all
+}
+
+// trouble is what is wrong with host, nothing if it works.
+func (h *hosts) trouble(host string, now wire.Time) (failures int, skipped time.Duration, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o := h.down[host]
+	if o == nil {
+		return 0, 0, ""
+	}
+	return o.count, max(0, o.until.Sub(now)), o.reason
 }

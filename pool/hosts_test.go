@@ -56,7 +56,7 @@ func TestHostsTurn(t *testing.T) {
 						h.works(host, list, turn)
 						break
 					}
-					h.failed(host, now, longest)
+					h.failed(host, "down", now, longest)
 				}
 				if want := []string{s.want[:1], s.want[1:2], s.want[2:]}; !slices.Equal(got, want) {
 					t.Errorf("step %d: %v, want %v", i, got, want)
@@ -76,11 +76,18 @@ func TestHostComesBack(t *testing.T) {
 	for range 2000 {
 		if got := h.order(list, configs.HostsRoundRobin, now, 8*time.Second); got[0] == "a" {
 			tries = append(tries, time.Duration(now))
-			if news := h.failed("a", now, 8*time.Second); news != (len(tries) == 1) {
+			if news := h.failed("a", "down", now, 8*time.Second); news != (len(tries) == 1) {
 				t.Errorf("try %d is news: %v", len(tries), news)
 			}
 		}
 		now = now.Add(10 * time.Millisecond)
+	}
+	if n, skipped, reason := h.trouble("a", now); n != len(tries) || skipped <= 0 || reason != "down" {
+		t.Errorf("%d failures, skipped for %v: %q", n, skipped, reason)
+	}
+	h.works("a", list, configs.HostsRoundRobin)
+	if n, skipped, reason := h.trouble("a", now); n != 0 || skipped != 0 || reason != "" {
+		t.Errorf("works, and still: %d failures, skipped for %v: %q", n, skipped, reason)
 	}
 	if len(tries) != 5 {
 		t.Fatalf("tried at %v", tries)

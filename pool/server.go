@@ -194,6 +194,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	untracked, vars := p.readParams(session.Params)
 	v.vars = vars
 	p.loggedIn(q)
+	s.rolesAsked = s.w.now() // the login saw to it
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
 	if !v.attach(session.Socket) {
@@ -306,7 +307,9 @@ func (v *Server) run(j job, query string) {
 		if j != jobRole {
 			v.since = v.shard.w.now()
 		}
-		v.move(ServerTested)
+		if v.state != ServerTested {
+			v.move(ServerTested)
+		}
 		v.shard.publishIdle()
 	}
 	e := owedQuery | owedSwallow
@@ -377,6 +380,10 @@ func (v *Server) jobDone() {
 		}
 		if j == jobReset {
 			v.afterReset()
+			return
+		}
+		if v.attrs() != configs.SessionAny {
+			v.askRole() // while it was unused nobody asked
 			return
 		}
 		w.offer(v)

@@ -8,14 +8,14 @@
 //	cmd/pgweir   command line, signals, listeners; builds the objects. No rules
 //	admin        the console and its SHOW commands; admin/logs: the log
 //	pool         the rules: who gets which server, when, and when not
-//	pool/dial    connecting and logging in to servers, sending cancel requests
+//	pool/dial    looking names up, logging in to servers, sending cancel requests
 //	pool/certs   certificates, and all else that TLS settings ask for
 //	auth         who may come in: exchanges as state machines, without I/O
 //	wire/loop    event loops: the only room with raw system calls
 //	wire/secure  TLS, without sockets: handshakes, and sessions for the loops
 //	wire         this package
 //	configs      pgbouncer.ini, read into one immutable Snapshot
-//	integration  real Postgres, the simulator, transcripts, benchmarks
+//	integration  real Postgres, the simulator, transcripts, real drivers, benchmarks
 //
 // Imports run one way, cmd -> admin -> pool -> auth -> wire. configs imports
 // nothing of ours, and all but wire may read it.

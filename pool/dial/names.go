@@ -56,6 +56,7 @@ type name struct {
 	addrs  []netip.Addr // of the last good answer, in their order
 	err    error        // of the last lookup
 	until  time.Time    // the answer is used before
+	looked time.Time    // when the last lookup ended
 	used   time.Time    // when somebody last wanted it
 	next   int          // the address that is next to be the first
 	asking chan struct{}
@@ -73,6 +74,9 @@ const (
 
 	// avoidFor is how long an address that did not answer comes last.
 	avoidFor = 30 * time.Second
+
+	// refreshEvery bounds the lookups of a name that nobody waits for.
+	refreshEvery = time.Second
 
 	// forgetAfter is after how long without use a name is dropped.
 	forgetAfter = time.Hour
@@ -150,7 +154,7 @@ func (n *Names) Current(host, addr string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.nameLocked(host)
-	if !n.opts.Now().Before(h.until) {
+	if now := n.opts.Now(); !now.Before(h.until) && now.Sub(h.looked) >= refreshEvery {
 		n.lookupLocked(host, h)
 	}
 	return len(h.addrs) == 0 || slices.Contains(h.addrs, at.Unmap())
@@ -202,7 +206,8 @@ func (n *Names) lookup(host string, h *name) {
 		}
 	}
 	h.err = err
-	h.until = n.opts.Now().Add(ttl)
+	h.looked = n.opts.Now()
+	h.until = h.looked.Add(ttl)
 	close(h.asking)
 	h.asking = nil
 	n.queries--
