@@ -89,7 +89,7 @@ func (l *loader) checkEffects() {
 		l.warn(s.Name, "no effect yet: %s", s.Instead)
 	}
 	switch t := l.snap.Main.AuthType; t {
-	case AuthLDAP, AuthPAM:
+	case AuthPAM:
 		l.warn("auth_type", "%v does not work yet: every login is refused", t)
 	}
 }

@@ -34,7 +34,7 @@ type HBARule struct {
 	// AuthPeer, AuthCert, AuthSCRAM and AuthLDAP.
 	Method AuthType
 	Map    *IdentMap // map=, nil without
-	LDAP   string    // AuthLDAP: its options; may hold a password
+	LDAP   *LDAP     // AuthLDAP: whom to ask
 }
 
 // HBAConn says for which connections a rule is.
@@ -264,8 +264,8 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 	case r.Method == AuthPeer && r.Conn != HBALocal:
 		return r, errors.New("peer works on unix sockets only (local)")
 	case r.Method == AuthLDAP:
-		r.LDAP = strings.Trim(p.line[p.end:], isspace)
-		return r, nil
+		r.LDAP, err = parseLDAP(strings.Trim(p.line[p.end:], isspace))
+		return r, err
 	}
 	for len(p.words) > 0 {
 		option, _ := p.next("option")

@@ -37,7 +37,7 @@ func TestHBALines(t *testing.T) {
 		{"host all all fe80:: ffff:: trust", "host all=true same=false repl=false [] all=true same=false repl=false [] any=false fe80::/16 trust"},
 		{"local all all peer map=m", "local all=true same=false repl=false [] all=true same=false repl=false [] any=false invalid Prefix  m"},
 		{`local all all peer map="x y"`, "local all=true same=false repl=false [] all=true same=false repl=false [] any=false invalid Prefix  x y"},
-		{`host all all all ldap ldapserver="a b" ldapport=1`, `host all=true same=false repl=false [] all=true same=false repl=false [] any=true invalid Prefix ldap ldapserver="a b" ldapport=1`},
+		{`host all all all ldap ldapserver="a b" ldapport=1 ldapprefix="cn="`, `host all=true same=false repl=false [] all=true same=false repl=false [] any=true invalid Prefix ldap ["a" "b"] 1 cn=`},
 	} {
 		h, problems := parseHBA("\n" + tt.line + "\n")
 		if len(problems) > 0 || len(h.Rules) != 1 {
@@ -49,8 +49,8 @@ func TestHBALines(t *testing.T) {
 		if r.Map != nil {
 			got += " " + r.Map.Name
 		}
-		if r.LDAP != "" {
-			got += " " + r.LDAP
+		if o := r.LDAP; o != nil {
+			got += fmt.Sprintf(" %q %d %s", o.Servers, o.Port, o.Prefix)
 		}
 		if got != tt.want || r.Line != 2 {
 			t.Errorf("%s:\n got %s\nwant %s", tt.line, got, tt.want)
@@ -76,6 +76,7 @@ func TestHBABadLines(t *testing.T) {
 		{"local all @none trust", "cannot read /etc/none"},
 		{"local all @loop trust", "more than 10 files name each other"},
 		{"local all all ident", `method "ident" is not supported`},
+		{"local all all ldap", "ldapprefix, ldapsuffix or ldapbasedn must say who a user is"},
 		{"local all all pam", `method "pam" is not supported`},
 		{"host all all all peer", "peer works on unix sockets only"},
 		{"local all all peer map=none", `there is no map "none"`},

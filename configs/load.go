@@ -256,6 +256,7 @@ func (l *loader) finish() (*Snapshot, error) {
 	l.localHosts()
 	l.auth()
 	l.hba()
+	l.ldap()
 	l.check()
 	for _, p := range l.problems {
 		if p.Severity == Error {

@@ -17,6 +17,7 @@ type Snapshot struct {
 	Peers     []*Peer          // in the order of the file
 	Auth      *Userlist        // nil without auth_file
 	HBA       *HBA             // nil but with auth_type hba; without rules nobody gets in
+	LDAP      *LDAP            // auth_ldap_options, nil without
 	Warnings  []Problem        // what Load or Reload had to say
 
 	byName map[string]*Database

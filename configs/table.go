@@ -38,8 +38,7 @@ var Table = []Setting{
 	{
 		Name: "auth_ldap_options", Null: true,
 		Meaning: "LDAP servers and how to ask them, required with auth_type ldap.",
-		Effect:  NotYet, Instead: "logins that need LDAP are refused",
-		field: func(m *Main) any { return &m.AuthLDAPOptions },
+		field:   func(m *Main) any { return &m.AuthLDAPOptions },
 	},
 	{
 		Name: "auth_query", Default: defaultAuthQuery,

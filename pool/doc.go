@@ -62,7 +62,7 @@
 //	slots.go     limits
 //	login.go     a client's way in; console.go the console's
 //	extras.go    startup parameters that are not tracked
-//	lookup.go    auth_query; method.go: HBA, and the methods without an exchange
+//	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	client.go    a client: requests; ends.go the two ends of its socket
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies

@@ -46,7 +46,7 @@ type login struct {
 
 	question question    // what auth_query was asked, zero if nothing
 	asking   bool        // and has not answered yet
-	secret   auth.Secret // as auth_query told it, KindNone if it was not asked
+	secret   auth.Secret // as auth_query told it, or the password that was right; else KindNone
 }
 
 // maxFreeLogins bounds what is kept for logins to come.
@@ -371,20 +371,30 @@ func (c *Client) admit(main *configs.Main) {
 // identify asks a client who it is. known says that there is a user of that
 // name, whose secret is secret.
 func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
-	l, p := c.login, c.w.p
-	if known && !l.console {
-		c.user = p.user(l.user)
-		c.user.clients.Add(1)
-		set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
-		if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
-			c.disconnect(true, "client connections exceeded (max_user_client_connections)")
-			return
-		}
+	if known && !c.enterAs() {
+		return
 	}
-	if !known && main.AuthType != configs.AuthAny {
-		c.log(Info, "no such user: "+l.user)
+	if !known && main.AuthType != configs.AuthAny && main.AuthType != configs.AuthLDAP {
+		c.log(Info, "no such user: "+c.login.user)
 	}
 	c.prove(main, secret, known)
+}
+
+// enterAs counts the client in with the user that it logs in as, unless that is
+// done. It reports false if the client was refused.
+func (c *Client) enterAs() bool {
+	l, p := c.login, c.w.p
+	if l.console || c.user != nil {
+		return true
+	}
+	c.user = p.user(l.user)
+	c.user.clients.Add(1)
+	set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
+	if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
+		c.disconnect(true, "client connections exceeded (max_user_client_connections)")
+		return false
+	}
+	return true
 }
 
 // enter counts the client in with the database it asked for. One that is to be
@@ -509,8 +519,13 @@ func (c *Client) step(body []byte) {
 		if k := e.Result().Keys; k != nil {
 			c.w.p.rememberKeys(c.login.user, k)
 		}
+		if password := e.Result().Password; password.Kind() != auth.KindNone {
+			c.login.secret = password
+		}
 		c.login.exchange = nil
-		c.proven(main)
+		if c.enterAs() { // whom only somebody else knows was not counted yet
+			c.proven(main)
+		}
 	default:
 		c.forgetAnswer()
 		c.disconnect(true, e.Reason())

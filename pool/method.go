@@ -13,6 +13,7 @@ import (
 func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 	l, method := c.login, main.AuthType
 	var ident *configs.IdentMap
+	ldap := c.w.p.Snapshot().LDAP
 	if method == configs.AuthHBA {
 		rule := auth.Rule(c.w.p.Snapshot().HBA, auth.Arrival{
 			Local: c.unix, TLS: c.encrypted(), Addr: c.remote.Addr(), Database: l.database, User: l.user,
@@ -21,7 +22,7 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 			c.disconnect(true, "no authentication method is found")
 			return
 		}
-		method, ident = rule.Method, rule.Map
+		method, ident, ldap = rule.Method, rule.Map, rule.LDAP
 	}
 	switch method {
 	case configs.AuthAny:
@@ -42,6 +43,8 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 		c.peer(main, ident, known)
 	case configs.AuthCert:
 		c.certificate(main, ident, known)
+	case configs.AuthLDAP:
+		c.ldap(ldap)
 	case configs.AuthReject:
 		c.disconnect(true, "login rejected")
 	default:
@@ -85,4 +88,22 @@ func (c *Client) certificate(main *configs.Main, ident *configs.IdentMap, known 
 		return
 	}
 	c.proven(main)
+}
+
+// ldap lets c in if an LDAP server knows it and the password that it sends.
+func (c *Client) ldap(o *configs.LDAP) {
+	check, name, prefix := c.w.p.opts.LDAP, c.login.user, c.prefix()
+	if c.login.question.user != "" || o == nil || check == nil {
+		c.log(Error, "LDAP can't be asked: it needs auth_ldap_options, and no auth_user for the database")
+		c.disconnect(true, reasonConfig)
+		return
+	}
+	log := c.w.p.log
+	c.startExchange(auth.NewChecked(func(password string) bool {
+		err := check(o, name, password)
+		if err != nil {
+			log.Log(Warning, prefix, "LDAP authentication failed: "+err.Error())
+		}
+		return err == nil
+	}, "LDAP authentication failed"))
 }

@@ -60,6 +60,10 @@ type Options struct {
 	// Log takes the log lines.
 	Log Logger
 
+	// LDAP returns nil if and only if an LDAP server says that password is
+	// that of user. It may block. nil: no LDAP.
+	LDAP func(o *configs.LDAP, user, password string) error
+
 	// Console answers on the admin database. It is set before the loops run.
 	Console Console
 
@@ -222,8 +226,9 @@ type Pool struct {
 	// until one was. It is of use while its generation is the database's.
 	welcome atomic.Pointer[welcome]
 
-	// secret is what the last client proved itself with, if auth_query told
-	// it: what servers are logged in to with when the auth_file says nothing.
+	// secret is what the last client proved itself with, if auth_query told it
+	// or it sent its password: what servers are logged in to with when the
+	// auth_file says nothing.
 	secret atomic.Pointer[auth.Secret]
 
 	// failure is the last attempt to open a server, if it failed.

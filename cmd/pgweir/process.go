@@ -17,6 +17,7 @@ import (
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/ldap"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/loop"
 )
@@ -94,20 +95,23 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 	}
 	console := admin.New(admin.Options{Version: productVersion(), Log: log, Started: time.Now()})
 	p.Pooler = pool.New(pool.Options{
-		Snapshot:       snap,
-		Loops:          loops,
-		Dialer:         &dial.Chores{Detach: loop.Detach, Context: context.Background()},
-		ClientTLS:      p.tls.Config,
-		Names:          names,
-		Chore:          func(fn func()) { go p.chore(fn) },
-		Random:         rand.Reader,
-		Seed:           uint64(time.Now().UnixNano()),
-		Wall:           loop.Epoch(),
-		Now:            func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
-		UID:            os.Getuid(),
-		Hostname:       hostname,
-		Log:            log,
-		Console:        console,
+		Snapshot:  snap,
+		Loops:     loops,
+		Dialer:    &dial.Chores{Detach: loop.Detach, Context: context.Background()},
+		Names:     names,
+		ClientTLS: p.tls.Config,
+		Chore:     func(fn func()) { go p.chore(fn) },
+		Random:    rand.Reader,
+		Seed:      uint64(time.Now().UnixNano()),
+		Wall:      loop.Epoch(),
+		Now:       func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
+		UID:       os.Getuid(),
+		Hostname:  hostname,
+		Log:       log,
+		Console:   console,
+		LDAP: func(o *configs.LDAP, user, password string) error {
+			return ldap.Check(context.Background(), o, user, password)
+		},
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
 		CloseListeners: func() { sockets.closeTCP(p.loops) },

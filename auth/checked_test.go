@@ -1,0 +1,47 @@
+package auth
+
+import "testing"
+
+func TestChecked(t *testing.T) {
+	asked := ""
+	start := func() Exchange {
+		e := NewChecked(func(password string) bool {
+			asked = password
+			return password == "right"
+		}, "not you")
+		if got := string(e.Start(nil)); got != "R\x00\x00\x00\x08\x00\x00\x00\x03" {
+			t.Fatalf("begins with %q", got)
+		}
+		return e
+	}
+	e := start()
+	if _, v := e.Step(nil, []byte("right\x00")); v != Busy {
+		t.Fatal(v)
+	}
+	e.Work()
+	if _, v := e.Step(nil, nil); v != Accepted || asked != "right" || !e.Result().Password.Equal(Plain("right")) {
+		t.Errorf("%v, asked %q", v, asked)
+	}
+	if _, v := e.Step(nil, []byte("right\x00")); v != Rejected {
+		t.Error("goes on after its end")
+	}
+	e = start()
+	e.Step(nil, []byte("wrong\x00"))
+	e.Work()
+	if _, v := e.Step(nil, nil); v != Rejected || e.Reason() != "not you" || e.Result().Password.Kind() != KindNone {
+		t.Errorf("a wrong password: %v, %q", v, e.Reason())
+	}
+	// Who goes on before Work was done is not let in.
+	e = start()
+	e.Step(nil, []byte("right\x00"))
+	if _, v := e.Step(nil, nil); v != Rejected {
+		t.Errorf("without Work: %v", v)
+	}
+	for _, body := range []string{"", "\x00", "right", "right\x00x"} {
+		asked = ""
+		e = start()
+		if _, v := e.Step(nil, []byte(body)); v != Rejected || asked != "" {
+			t.Errorf("%q: %v", body, v)
+		}
+	}
+}
