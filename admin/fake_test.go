@@ -108,19 +108,20 @@ func ask(t *testing.T, s pool.ConsoleSession, query string) []byte {
 // emptyPools has nothing in any list.
 type emptyPools struct{ Pooler }
 
-func (emptyPools) Snapshot() *configs.Snapshot    { return defaults }
-func (emptyPools) Databases() []pool.DatabaseInfo { return nil }
-func (emptyPools) State() (bool, bool)            { return true, false }
-func (emptyPools) Pools() []pool.PoolInfo         { return nil }
-func (emptyPools) Clients() []pool.ClientInfo     { return nil }
-func (emptyPools) Servers() []pool.ServerInfo     { return nil }
-func (emptyPools) Users() []pool.UserInfo         { return nil }
-func (emptyPools) Stats() []pool.StatsInfo        { return nil }
-func (emptyPools) Lists() pool.ListsInfo          { return pool.ListsInfo{} }
-func (emptyPools) Mem() []pool.MemInfo            { return nil }
-func (emptyPools) Loops() []pool.LoopInfo         { return nil }
-func (emptyPools) Hosts() []pool.HostInfo         { return nil }
-func (emptyPools) Peers() []pool.PeerInfo         { return nil }
+func (emptyPools) Snapshot() *configs.Snapshot      { return defaults }
+func (emptyPools) Databases() []pool.DatabaseInfo   { return nil }
+func (emptyPools) State() (bool, bool)              { return true, false }
+func (emptyPools) Pools() []pool.PoolInfo           { return nil }
+func (emptyPools) Clients() []pool.ClientInfo       { return nil }
+func (emptyPools) Servers() []pool.ServerInfo       { return nil }
+func (emptyPools) Users() []pool.UserInfo           { return nil }
+func (emptyPools) Stats() []pool.StatsInfo          { return nil }
+func (emptyPools) Lists() pool.ListsInfo            { return pool.ListsInfo{} }
+func (emptyPools) Mem() []pool.MemInfo              { return nil }
+func (emptyPools) Loops() []pool.LoopInfo           { return nil }
+func (emptyPools) Hosts() []pool.HostInfo           { return nil }
+func (emptyPools) Statements() []pool.StatementInfo { return nil }
+func (emptyPools) Peers() []pool.PeerInfo           { return nil }
 func (emptyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {
 	return nil, nil, 0
 }

@@ -24,6 +24,7 @@ var shows = []show{
 	{"HOSTS", "the hosts of each pool: which are skipped, and why", hostColumns, showHosts},
 	{"PEERS", "the processes to which cancel requests are passed on", columns("peer_id i, host t, port i, pool_size i"), showPeers},
 	{"PEER_POOLS", "the cancel requests that are passed on to each", peerPoolColumns, showPeerPools},
+	{"PREPARED_STATEMENTS", "the named prepared statements, and how many clients and servers have each", statementColumns, showPreparedStatements},
 	{"STATS", "totals and averages of each database", statsColumns, showStats},
 	{"STATS_TOTALS", "the totals alone", totalsColumns, showStatsTotals},
 	{"STATS_AVERAGES", "the averages alone", averagesColumns, showStatsAverages},

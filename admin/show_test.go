@@ -26,6 +26,10 @@ type busyPools struct{ emptyPools }
 
 func (busyPools) State() (bool, bool) { return false, true }
 
+func (busyPools) Statements() []pool.StatementInfo {
+	return []pool.StatementInfo{{Number: 7, Name: "PGBOUNCER_7", Query: "select $1", Types: []uint32{23, 0}, Clients: 3, Servers: 2}}
+}
+
 func (busyPools) Hosts() []pool.HostInfo {
 	return []pool.HostInfo{{
 		Database: "app", User: "joe", Host: "db", Port: 5432,
@@ -224,14 +228,15 @@ func TestShowColumns(t *testing.T) {
 		"STATS_AVERAGES": "database:25 server_assignment_count:1700 xact_count:1700 query_count:1700 bytes_received:1700 " +
 			"bytes_sent:1700 xact_time:1700 query_time:1700 wait_time:1700 avg_client_parse_count:1700 " +
 			"avg_server_parse_count:1700 avg_bind_count:1700 avg_client_login_count:1700",
-		"TOTALS":     "name:25 value:1700",
-		"MEM":        "name:25 size:23 used:23 free:23 memtotal:23",
-		"DNS_HOSTS":  "hostname:25 ttl:20 addrs:25",
-		"HOSTS":      "database:25 user:25 host:25 port:23 servers:23 failures:23 skipped:23 reason:25",
-		"PEERS":      "peer_id:23 host:25 port:23 pool_size:23",
-		"PEER_POOLS": "peer_id:23 cl_active_cancel_req:23 cl_waiting_cancel_req:23 sv_active_cancel:23 sv_login:23",
-		"DNS_ZONES":  "zonename:25 serial:20 count:23",
-		"RUNTIME":    "key:25 value:25",
+		"TOTALS":              "name:25 value:1700",
+		"MEM":                 "name:25 size:23 used:23 free:23 memtotal:23",
+		"DNS_HOSTS":           "hostname:25 ttl:20 addrs:25",
+		"PREPARED_STATEMENTS": "name:25 query:25 parameter_types:25 clients:23 servers:23",
+		"HOSTS":               "database:25 user:25 host:25 port:23 servers:23 failures:23 skipped:23 reason:25",
+		"PEERS":               "peer_id:23 host:25 port:23 pool_size:23",
+		"PEER_POOLS":          "peer_id:23 cl_active_cancel_req:23 cl_waiting_cancel_req:23 sv_active_cancel:23 sv_login:23",
+		"DNS_ZONES":           "zonename:25 serial:20 count:23",
+		"RUNTIME":             "key:25 value:25",
 	} {
 		cols, rows := table(t, open(t, busyPools{}, false), "SHOW "+name)
 		if got := strings.Join(cols, " "); got != want {
@@ -247,11 +252,12 @@ func TestShowColumns(t *testing.T) {
 
 func TestShowAddresses(t *testing.T) {
 	for name, want := range map[string]string{
-		"DNS_HOSTS":  "db.example.com 3 10.0.0.1:0,[2001:db8::1]:0",
-		"DNS_ZONES":  "example.com 4294967295 1",
-		"HOSTS":      "app joe db 5432 1 2 3 server is not primary",
-		"PEERS":      "2 /run/two 6432 20",
-		"PEER_POOLS": "2 3 4 3 0",
+		"DNS_HOSTS":           "db.example.com 3 10.0.0.1:0,[2001:db8::1]:0",
+		"DNS_ZONES":           "example.com 4294967295 1",
+		"PREPARED_STATEMENTS": "PGBOUNCER_7 select $1 23,0 3 2",
+		"HOSTS":               "app joe db 5432 1 2 3 server is not primary",
+		"PEERS":               "2 /run/two 6432 20",
+		"PEER_POOLS":          "2 3 4 3 0",
 	} {
 		_, rows := table(t, open(t, busyPools{}, false), "SHOW "+name)
 		if len(rows) != 1 || strings.Join(rows[0], " ") != want {

@@ -116,6 +116,8 @@ type Main struct {
 	ClientBuffer        int // bytes
 	Loops               int
 	MaxLoginConcurrency int
+
+	MaxClientPreparedStatements int
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

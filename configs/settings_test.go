@@ -73,6 +73,7 @@ func TestDefaults(t *testing.T) {
 		{s.Main.MaxPacketSize, uint32(1<<31 - 1)},
 		{s.Main.ClientBuffer, 256 << 10},
 		{s.Main.MaxLoginConcurrency, 4},
+		{s.Main.MaxClientPreparedStatements, 5000},
 		{s.Main.AuthFile, ""},
 		{s.IsSet("pool_mode"), false},
 		{s.IsSet("conffile"), true},

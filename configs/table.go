@@ -527,6 +527,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.Loops },
 	},
 	{
+		Name: "max_client_prepared_statements", Default: "5000",
+		Meaning: "Names of prepared statements that one client may have where they are tracked; 0: without limit.",
+		field:   func(m *Main) any { return &m.MaxClientPreparedStatements },
+	},
+	{
 		Name: "max_login_concurrency", Default: "4", min: 1,
 		Meaning: "Logins to servers under way at once for each pool.",
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },

@@ -37,6 +37,11 @@ func TestPreparedStatements(t *testing.T) {
 	}
 	clients.Wait()
 
+	listed, err := p.Console(testContext(t), "SHOW PREPARED_STATEMENTS")
+	if err != nil || len(listed) == 0 || len(listed) > servers*kept {
+		t.Errorf("%d prepared statements are left on %d servers that keep %d each (%v)", len(listed), servers, kept, err)
+	}
+
 	conn := connect(t, p, database, pgx.QueryExecModeExec)
 	var n int
 	if err := conn.QueryRow(testContext(t), "select count(*) from pg_prepared_statements").Scan(&n); err != nil {

@@ -91,6 +91,46 @@ type LoopInfo struct {
 	Conns int // sockets on it
 }
 
+// StatementInfo is a row of SHOW PREPARED_STATEMENTS.
+type StatementInfo struct {
+	Number  uint64
+	Name    string // on servers
+	Query   string
+	Types   []uint32 // OIDs of the parameters as far as clients gave them, 0: not given
+	Clients int      // clients that have a name for it
+	Servers int      // servers that have it
+}
+
+// Statements returns the named prepared statements that any client or server
+// has, in order of their numbers.
+func (p *Pooler) Statements() []StatementInfo {
+	clients, servers := map[*statement]int{}, map[*statement]int{}
+	p.gather(func(w *Worker) {
+		w.eachClient(func(c *Client) {
+			for name, st := range c.names {
+				if name != "" {
+					clients[st]++
+				}
+			}
+		})
+		w.eachServer(func(v *Server) {
+			for st := range v.prepared.of {
+				servers[st]++
+			}
+		})
+	})
+	var all []StatementInfo
+	p.statements.mu.Lock()
+	defer p.statements.mu.Unlock()
+	for _, st := range p.statements.byKey {
+		i := StatementInfo{Number: st.number, Name: st.name, Clients: clients[st], Servers: servers[st]}
+		i.Query, i.Types = st.text()
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b StatementInfo) int { return cmp.Compare(a.Number, b.Number) })
+	return all
+}
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // Now is the time on the loops' clock.

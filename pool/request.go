@@ -54,6 +54,12 @@ input:
 		switch naming {
 		case namesMore:
 			break input
+		case namesOne:
+			if limit := c.w.p.Snapshot().Main.MaxClientPreparedStatements; typ == wire.Parse && limit > 0 && len(c.names) >= limit {
+				c.sendBoth(out, b[start:i])
+				c.disconnect(true, "too many prepared statements (max_client_prepared_statements)")
+				return
+			}
 		case namesBroken:
 			c.sendBoth(out, b[start:i])
 			c.disconnect(true, "broken "+packetName(typ)+" packet")

@@ -46,7 +46,7 @@ func (v *Server) roleDue() bool {
 func (v *Server) askRole() {
 	v.shard.rolesAsked = v.shard.w.now()
 	v.fits = false
-	v.run(jobRole, dial.RoleQuery)
+	v.run(jobRole, dial.RoleQuery(v.attrs()))
 }
 
 // readRole takes in the answer.

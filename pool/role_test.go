@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
@@ -43,6 +44,8 @@ func (w *world) answers(server *fakeConn, standby string) {
 	w.settle()
 }
 
+var roleQuery = dial.RoleQuery(configs.SessionPrimary)
+
 // newRoles is a world with one client, logged in, and a server on host a.
 func newRoles(t *testing.T, main string) (w *world, c *client, server *fakeConn) {
 	t.Helper()
@@ -67,7 +70,7 @@ func TestRoleOfIdle(t *testing.T) {
 	d.read()
 	for range 3 {
 		w.pass(1100 * time.Millisecond)
-		if q := w.asked(second); q != dial.RoleQuery {
+		if q := w.asked(second); q != roleQuery {
 			t.Fatalf("asked %q", q)
 		}
 		w.answers(second, "f")
@@ -101,7 +104,7 @@ func TestRoleOfBusy(t *testing.T) {
 		w.pass(1100 * time.Millisecond)
 		w.asked(server)
 		w.answers(server, "")
-		if q := w.asked(server); q != dial.RoleQuery {
+		if q := w.asked(server); q != roleQuery {
 			t.Fatalf("round %d: asked %q", i, q)
 		}
 		d.send(wire.AppendQuery(nil, "next"))
@@ -127,7 +130,7 @@ func TestRoleOfUnused(t *testing.T) {
 		t.Fatalf("asked %q", q)
 	}
 	w.answers(server, "")
-	if q := w.asked(server); q != dial.RoleQuery {
+	if q := w.asked(server); q != roleQuery {
 		t.Fatalf("asked %q", q)
 	}
 	w.answers(server, "t")

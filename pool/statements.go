@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,6 +68,19 @@ func (t *statements) hold(path string, body []byte) *statement {
 	}
 	st.holders++
 	return st
+}
+
+// text takes the Parse message of st apart: its query, and the types of the
+// parameters that it gives.
+func (st *statement) text() (query string, types []uint32) {
+	text, rest, ok := wire.CutString(st.parse[wire.HeaderLen+len(st.name)+1:])
+	if !ok || len(rest) < 2 {
+		return string(text), nil
+	}
+	for rest = rest[2:]; len(rest) >= 4; rest = rest[4:] {
+		types = append(types, binary.BigEndian.Uint32(rest))
+	}
+	return string(text), types
 }
 
 // again counts one more holder of a statement that had one a moment ago.

@@ -392,3 +392,12 @@ func TestUnnamedStatement(t *testing.T) {
 	s.answers(none(`prepared statement "PGBOUNCER_0"`), idle)
 	a.gets(reply('3'), none("unnamed prepared statement"), idle)
 }
+
+func TestStatementsOfAClientAreBounded(t *testing.T) {
+	s, a := newStage(t, "max_client_prepared_statements = 1")
+	a.send(join(parse("first", "select 1"), sync))
+	s.answers(reply('1'), idle)
+	a.out = nil
+	a.send(parse("second", "select 2"))
+	a.wantError("too many prepared statements (max_client_prepared_statements)")
+}

@@ -7,11 +7,18 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
-// RoleQuery asks a server what it is, also one that doesn't report it by
-// itself, as those before version 14. A session may have made itself read-only;
-// the value to which RESET would go back is the server's own.
-const RoleQuery = "SELECT pg_catalog.pg_is_in_recovery()," +
-	" (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only')"
+// RoleQuery asks a server what it is, as far as attrs ask for it, also one that
+// doesn't report it by itself, as those before version 14. A session may have
+// made itself read-only; the value to which RESET would go back is the server's
+// own. To find that takes a millisecond, so it is asked for only if need be.
+func RoleQuery(attrs configs.SessionAttrs) string {
+	switch attrs {
+	case configs.SessionReadWrite, configs.SessionReadOnly:
+		return "SELECT pg_catalog.pg_is_in_recovery()," +
+			" (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only')"
+	}
+	return "SELECT pg_catalog.pg_is_in_recovery(), 'off'"
+}
 
 // The parameters in which a server reports what it is.
 const (
@@ -49,7 +56,7 @@ func (l *login) fit(attrs configs.SessionAttrs) *LoginError {
 	readOnly, knowsReadOnly := l.reported(paramReadOnly)
 	if !knowsStandby || !knowsReadOnly {
 		var failed *LoginError
-		if standby, readOnly, failed = l.askRole(); failed != nil {
+		if standby, readOnly, failed = l.askRole(attrs); failed != nil {
 			return failed
 		}
 	}
@@ -74,8 +81,8 @@ func (l *login) reported(name string) (on, known bool) {
 }
 
 // askRole asks the server by RoleQuery.
-func (l *login) askRole() (standby, readOnly bool, failed *LoginError) {
-	if _, err := l.conn.Write(wire.AppendQuery(nil, RoleQuery)); err != nil {
+func (l *login) askRole(attrs configs.SessionAttrs) (standby, readOnly bool, failed *LoginError) {
+	if _, err := l.conn.Write(wire.AppendQuery(nil, RoleQuery(attrs))); err != nil {
 		return false, false, crashed(err)
 	}
 	known := false

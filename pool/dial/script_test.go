@@ -361,7 +361,7 @@ func TestHosts(t *testing.T) {
 	old := func(standby, readOnly string) func(net.Conn) { // as before version 14
 		return func(c net.Conn) {
 			c.Write([]byte(authOK + ready))
-			if typ, query, err := readMessage(c); err != nil || typ != wire.Query || string(query) != dial.RoleQuery+"\x00" {
+			if typ, query, err := readMessage(c); err != nil || typ != wire.Query || string(query) != dial.RoleQuery(configs.SessionReadWrite)+"\x00" {
 				return
 			}
 			row := "\x00\x02\x00\x00\x00\x01" + standby + "\x00\x00\x00" + string(rune(len(readOnly))) + readOnly
