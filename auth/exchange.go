@@ -140,6 +140,15 @@ func NeedsVerifier(method Method, secret Secret) bool {
 	return method == MethodSCRAM || method == MethodMD5 && secret.kind == KindSCRAM
 }
 
+// Bind lets e, which has not started, offer SCRAM-SHA-256-PLUS: endPoint is the
+// EndPoint of the certificate that the client was shown. nil, and an exchange
+// that does not speak SCRAM, changes nothing.
+func Bind(e Exchange, endPoint []byte) {
+	if s, ok := e.(*scramExchange); ok {
+		s.endPoint = endPoint
+	}
+}
+
 // outcome is the end of an exchange.
 type outcome struct {
 	over   bool

@@ -19,10 +19,11 @@ type scramExchange struct {
 	verifier *Verifier
 	mock     bool
 	random   io.Reader // nil once the nonce is drawn
+	endPoint []byte    // what SCRAM-SHA-256-PLUS binds to, nil if that is not offered
 
 	// Set by the client-first-message.
 	nonce   string // the client's part and ours
-	binding string // the "c=" that must come back: base64 of the GS2 header
+	binding string // the "c=" that must come back: base64 of the GS2 header and what it binds to
 	signed  string // client-first-message-bare "," server-first-message ","
 }
 
@@ -35,6 +36,9 @@ func newSCRAM(v *Verifier, random io.Reader) *scramExchange {
 
 func (e *scramExchange) Start(dst []byte) []byte {
 	dst, at := beginAuth(dst, authSASL)
+	if e.endPoint != nil {
+		dst = wire.AppendString(dst, mechanismPlus)
+	}
 	dst = wire.AppendString(dst, mechanism)
 	return wire.End(append(dst, 0), at)
 }
@@ -58,20 +62,30 @@ func (e *scramExchange) first(dst, body []byte) ([]byte, Verdict) {
 	if !ok {
 		return dst, e.reject(reasonSASL)
 	}
-	if string(name) != mechanism {
+	plus := e.endPoint != nil && string(name) == mechanismPlus
+	if string(name) != mechanism && !plus {
 		return dst, e.reject(reasonMechanism)
 	}
 	if len(body) < 4 || uint64(binary.BigEndian.Uint32(body)) != uint64(len(body)-4) {
 		return dst, e.reject(reasonSASL)
 	}
 	message := string(body[4:])
-	clientNonce, binding, bare, ok := readClientFirst(message)
+	header, clientNonce, bare, ok := readClientFirst(message)
+	switch {
+	case !ok, plus != (header == gs2Bound), e.endPoint != nil && header == gs2Unoffered:
+		// The last: the client has channel binding and believes that we have
+		// not. Somebody has taken it out of what we offered.
+		ok = false
+	case plus:
+		e.binding = base64.StdEncoding.EncodeToString(append([]byte(header), e.endPoint...))
+	default:
+		e.binding = base64.StdEncoding.EncodeToString([]byte(header))
+	}
 	if !ok {
 		return dst, e.reject(reasonSASL)
 	}
 	e.nonce = clientNonce + newNonce(e.random)
 	e.random = nil
-	e.binding = binding
 	reply := serverFirst(e.nonce, e.verifier)
 	e.signed = bare + "," + reply + ","
 
@@ -79,16 +93,17 @@ func (e *scramExchange) first(dst, body []byte) ([]byte, Verdict) {
 	return wire.End(append(dst, reply...), at), More
 }
 
-// readClientFirst reads a client-first-message: "n,," or "y,," (no channel
-// binding, no authzid), then "n=", whose value is ignored, then the nonce.
+// readClientFirst reads a client-first-message: a GS2 header without authzid,
+// then "n=", whose value is ignored, then the nonce.
 // What follows the nonce are optional extensions; a mandatory one ("m=") would
 // come first and is refused, as RFC 5802 section 5.1 wants.
-func readClientFirst(message string) (nonce, binding, bare string, ok bool) {
-	if bare, ok = strings.CutPrefix(message, "n,,"); ok {
-		binding = "biws"
-	} else if bare, ok = strings.CutPrefix(message, "y,,"); ok {
-		binding = "eSws"
-	} else {
+func readClientFirst(message string) (header, nonce, bare string, ok bool) {
+	for _, header = range []string{gs2None, gs2Unoffered, gs2Bound} {
+		if bare, ok = strings.CutPrefix(message, header); ok {
+			break
+		}
+	}
+	if !ok {
 		return "", "", "", false
 	}
 	a := attributes{bare}
@@ -98,7 +113,7 @@ func readClientFirst(message string) (nonce, binding, bare string, ok bool) {
 	if nonce, ok = a.next('r'); !ok || !printable(nonce) {
 		return "", "", "", false
 	}
-	return nonce, binding, bare, true
+	return header, nonce, bare, true
 }
 
 // final takes the SASLResponse with the proof and answers with the server's

@@ -58,8 +58,8 @@ func applies(r *configs.HBARule, a *Arrival) bool {
 	return dbs.All || dbs.SameUser && a.Database == a.User || slices.Contains(dbs.Names, a.Database)
 }
 
-// MayBe reports whether somebody who the system, or a certificate, calls name
-// may log in as user. Without a map the names must be equal.
+// MayBe reports whether somebody who the system calls name may log in as user.
+// Without a map the names must be equal.
 func MayBe(m *configs.IdentMap, name, user string) bool {
 	if name == "" {
 		return false

@@ -11,8 +11,17 @@ import (
 )
 
 const (
-	// mechanism is the only SASL mechanism spoken, in both directions.
-	mechanism = "SCRAM-SHA-256"
+	// mechanism is the SASL mechanism spoken, in both directions; over TLS also
+	// mechanismPlus, which binds the exchange to the server's certificate.
+	mechanism     = "SCRAM-SHA-256"
+	mechanismPlus = "SCRAM-SHA-256-PLUS"
+
+	// The GS2 headers (RFC 5802 section 5.1): the client has no channel
+	// binding; it has, and the server has not offered it; it binds. None has an
+	// authzid.
+	gs2None      = "n,,"
+	gs2Unoffered = "y,,"
+	gs2Bound     = "p=tls-server-end-point,,"
 
 	// maxSASL bounds a SASL message from a client (Postgres:
 	// PG_MAX_SASL_MESSAGE_LENGTH).

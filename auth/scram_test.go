@@ -42,15 +42,15 @@ func unhex64(t testing.TB, s string) string {
 func TestRFC7677(t *testing.T) {
 	t.Run("exchange", func(t *testing.T) {
 		e := newSCRAM(&deriveKeys("pencil", unhex64(t, rfcSalt64), 4096).Verifier, rand.Reader)
-		nonce, binding, bare, ok := readClientFirst("n,,n=user,r=" + rfcClientNonce)
-		if !ok || nonce != rfcClientNonce {
-			t.Fatalf("nonce %q, %v", nonce, ok)
+		header, nonce, bare, ok := readClientFirst("n,,n=user,r=" + rfcClientNonce)
+		if !ok || nonce != rfcClientNonce || header != gs2None {
+			t.Fatalf("header %q, nonce %q, %v", header, nonce, ok)
 		}
 		first := serverFirst(rfcNonce, e.verifier)
 		if first != rfcServerFirst {
 			t.Fatalf("%q", first)
 		}
-		e.random, e.nonce, e.binding, e.signed = nil, rfcNonce, binding, bare+","+first+","
+		e.random, e.nonce, e.binding, e.signed = nil, rfcNonce, "biws", bare+","+first+","
 		out, v := e.Step(nil, []byte(rfcClientFinal))
 		if v != Accepted {
 			t.Fatalf("%s: %s", v, e.Reason())
@@ -60,7 +60,7 @@ func TestRFC7677(t *testing.T) {
 		}
 	})
 	t.Run("server exchange", func(t *testing.T) {
-		e := &ServerExchange{secret: Plain("pencil"), state: serverSASL, nonce: rfcClientNonce, bare: "n=user,r=" + rfcClientNonce}
+		e := &ServerExchange{secret: Plain("pencil"), state: serverSASL, nonce: rfcClientNonce, bound: gs2None, bare: "n=user,r=" + rfcClientNonce}
 		out, done, err := e.Step(nil, authSASLContinue, []byte(rfcServerFirst))
 		if done || err != nil {
 			t.Fatal(done, err)

@@ -34,9 +34,12 @@ type ServerExchange struct {
 	cache  *Verifiers
 	random io.Reader
 
+	endPoint []byte // what SCRAM-SHA-256-PLUS binds to, nil without TLS
+
 	state  serverState
 	nonce  string // serverSASL: our part
 	bare   string // serverSASL: the client-first-message-bare
+	bound  string // serverSASL: the GS2 header and what it binds to
 	expect key    // serverProved: the signature that proves the server
 }
 
@@ -57,6 +60,11 @@ const (
 func NewServerExchange(user string, secret Secret, keys *Keys, cache *Verifiers, random io.Reader) *ServerExchange {
 	return &ServerExchange{user: user, secret: secret, keys: keys, cache: cache, random: random}
 }
+
+// Bind lets the exchange use SCRAM-SHA-256-PLUS, if the server offers it:
+// endPoint is the EndPoint of the certificate that the server has shown. nil
+// changes nothing. It is called before Step.
+func (e *ServerExchange) Bind(endPoint []byte) { e.endPoint = endPoint }
 
 // Step takes an Authentication message, taken apart into its code and what
 // follows it, and appends the answer. done is true if and only if the message
@@ -108,28 +116,32 @@ func (e *ServerExchange) md5(dst, body []byte) ([]byte, bool, error) {
 
 // sasl picks the mechanism and sends the client-first-message.
 func (e *ServerExchange) sasl(dst, body []byte) ([]byte, bool, error) {
-	if !offers(body, mechanism) {
+	name, header := mechanism, gs2None
+	switch plus := offers(body, mechanismPlus); {
+	case plus && e.endPoint != nil:
+		name, header = mechanismPlus, gs2Bound
+	case e.endPoint != nil:
+		header = gs2Unoffered // a server that did offer it knows that somebody lies
+	}
+	if !offers(body, name) {
 		return dst, false, fmt.Errorf("%w: the server offers %q", ErrNoMechanism, body[:min(len(body), 200)])
 	}
 	if e.secret.kind == KindMD5 || e.secret.kind == KindSCRAM && e.keys == nil {
 		return dst, false, fmt.Errorf("%w: the server asks for %s, stored is %s and no client has logged in by SCRAM yet",
-			ErrWrongPasswordType, mechanism, e.secret.kind)
+			ErrWrongPasswordType, name, e.secret.kind)
 	}
 	e.state, e.nonce = serverSASL, newNonce(e.random)
 	// The user name is left empty, as libpq does: the startup packet's counts.
 	e.bare = "n=,r=" + e.nonce
-	first := gs2Header + e.bare
+	first := header + e.bare
+	if e.bound = header; header == gs2Bound {
+		e.bound += string(e.endPoint)
+	}
 	dst, at := wire.Begin(dst, wire.Password)
-	dst = wire.AppendString(dst, mechanism)
+	dst = wire.AppendString(dst, name)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(first)))
 	return wire.End(append(dst, first...), at), false, nil
 }
-
-// gs2Header says: no channel binding, no authzid. binding64 is its base64.
-const (
-	gs2Header = "n,,"
-	binding64 = "biws"
-)
 
 // offers reports whether a SASL request lists name.
 func offers(list []byte, name string) bool {
@@ -159,7 +171,7 @@ func (e *ServerExchange) saslContinue(dst, body []byte) ([]byte, bool, error) {
 	case !k.fits(salt, iterations):
 		return dst, false, fmt.Errorf("%w: the server stores another SCRAM secret than the one a client logged in with", ErrWrongPasswordType)
 	}
-	final := "c=" + binding64 + ",r=" + nonce
+	final := "c=" + base64.StdEncoding.EncodeToString([]byte(e.bound)) + ",r=" + nonce
 	signed := e.bare + "," + first + "," + final
 	proof := xor(k.clientKey, mac(k.storedKey[:], signed))
 	e.expect = mac(k.serverKey[:], signed)

@@ -3,6 +3,7 @@ package configs
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +17,8 @@ func checkMain(m *Main) (key, text string) {
 	switch {
 	case m.AuthDBName == Console:
 		return "auth_dbname", `cannot use the reserved "pgbouncer" database as an auth_dbname`
-	case m.ClientTLSSSLMode != SSLDisable && (m.ClientTLSKeyFile == "" || m.ClientTLSCertFile == ""):
+	case m.ClientTLSSSLMode != SSLDisable && (m.ClientTLSKeyFile == "" || m.ClientTLSCertFile == "") &&
+		(m.ClientTLSKeyFile != m.ClientTLSCertFile || !m.onlyLocal()):
 		return "client_tls_sslmode", "To allow TLS connections from clients, client_tls_key_file and client_tls_cert_file must be set."
 	case m.ClientTLSSSLMode == SSLVerifyFull && m.ClientTLSCAFile == "":
 		return "client_tls_sslmode", "verify-full requires client_tls_ca_file"
@@ -28,6 +30,17 @@ func checkMain(m *Main) (key, text string) {
 		return "syslog_facility", fmt.Sprintf("there is no %q: must be one of %s", m.SyslogFacility, strings.Join(syslogFacilities, ", "))
 	}
 	return "", ""
+}
+
+// onlyLocal reports whether nobody but this machine can connect.
+func (m *Main) onlyLocal() bool {
+	for _, host := range m.ListenAddr {
+		addr, err := netip.ParseAddr(host)
+		if host != "localhost" && (err != nil || !addr.Unmap().IsLoopback()) {
+			return false
+		}
+	}
+	return true
 }
 
 // syslogFacilities are those that syslog_facility may name.
@@ -76,7 +89,7 @@ func (l *loader) checkEffects() {
 		l.warn(s.Name, "no effect yet: %s", s.Instead)
 	}
 	switch t := l.snap.Main.AuthType; t {
-	case AuthCert, AuthPAM:
+	case AuthPAM:
 		l.warn("auth_type", "%v does not work yet: every login is refused", t)
 	}
 }

@@ -77,57 +77,48 @@ var Table = []Setting{
 	},
 	{
 		Name: "client_tls13_ciphers", Null: true,
-		Meaning: "Cipher suites of TLS 1.3, separated by colons; empty: the built-in list.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLS13Ciphers },
+		Meaning: "Cipher suites of TLS 1.3, separated by colons; empty: all. A list without one of the three common suites leaves TLS 1.3 out.",
+		field:   func(m *Main) any { return &m.ClientTLS13Ciphers },
 	},
 	{
 		Name: "client_tls_ca_file", Default: "",
 		Meaning: "Certificates that sign clients' certificates; empty: the system's.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSCAFile },
+		field:   func(m *Main) any { return &m.ClientTLSCAFile },
 	},
 	{
 		Name: "client_tls_cert_file", Default: "",
-		Meaning: "Certificate shown to clients; required unless client_tls_sslmode is disable.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSCertFile },
+		Meaning: "Certificate shown to clients; without one, and where only this machine can connect, one that nobody can verify is made in memory.",
+		field:   func(m *Main) any { return &m.ClientTLSCertFile },
 	},
 	{
 		Name: "client_tls_ciphers", Default: "default",
 		Meaning: "Cipher suites up to TLS 1.2, in OpenSSL's notation; default, secure, normal and fast are the built-in list.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSCiphers },
+		field:   func(m *Main) any { return &m.ClientTLSCiphers },
 	},
 	{
 		Name: "client_tls_dheparams", Default: "auto",
-		Meaning: "Key exchange by DHE: auto or none.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSDHEParams },
+		Meaning: "Key exchange by DHE: auto or none. There is none in any case.",
+		field:   func(m *Main) any { return &m.ClientTLSDHEParams },
 	},
 	{
 		Name: "client_tls_ecdhcurve", Default: "auto",
-		Meaning: "Curve for key exchange by ECDHE: auto, none, or its name.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSECDHCurve },
+		Meaning: "Curve for key exchange by ECDHE: auto, or its name.",
+		field:   func(m *Main) any { return &m.ClientTLSECDHCurve },
 	},
 	{
 		Name: "client_tls_key_file", Default: "",
-		Meaning: "Private key of client_tls_cert_file; required unless client_tls_sslmode is disable.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSKeyFile },
+		Meaning: "Private key of client_tls_cert_file.",
+		field:   func(m *Main) any { return &m.ClientTLSKeyFile },
 	},
 	{
 		Name: "client_tls_protocols", Default: "secure",
 		Meaning: "TLS versions, separated by commas: tlsv1.0 to tlsv1.3, all, or secure, which is 1.2 and 1.3; ! takes one out.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSProtocols },
+		field:   func(m *Main) any { return &m.ClientTLSProtocols },
 	},
 	{
 		Name: "client_tls_sslmode", Default: "disable",
 		Meaning: "Whether clients may or must use TLS, and how far their certificates are verified.",
-		Effect:  NotYet, Instead: clientTLSInstead,
-		field: func(m *Main) any { return &m.ClientTLSSSLMode },
+		field:   func(m *Main) any { return &m.ClientTLSSSLMode },
 	},
 	{
 		Name: "conffile", Null: true,
@@ -379,45 +370,38 @@ var Table = []Setting{
 	},
 	{
 		Name: "server_tls13_ciphers", Null: true,
-		Meaning: "Cipher suites of TLS 1.3, separated by colons; empty: the built-in list.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLS13Ciphers },
+		Meaning: "Cipher suites of TLS 1.3, separated by colons; empty: all. A list without one of the three common suites leaves TLS 1.3 out.",
+		field:   func(m *Main) any { return &m.ServerTLS13Ciphers },
 	},
 	{
 		Name: "server_tls_ca_file", Default: "",
 		Meaning: "Certificates that sign servers' certificates; empty: the system's.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLSCAFile },
+		field:   func(m *Main) any { return &m.ServerTLSCAFile },
 	},
 	{
 		Name: "server_tls_cert_file", Default: "",
 		Meaning: "Certificate shown to servers.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLSCertFile },
+		field:   func(m *Main) any { return &m.ServerTLSCertFile },
 	},
 	{
 		Name: "server_tls_ciphers", Default: "default",
 		Meaning: "Cipher suites up to TLS 1.2, in OpenSSL's notation; default, secure, normal and fast are the built-in list.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLSCiphers },
+		field:   func(m *Main) any { return &m.ServerTLSCiphers },
 	},
 	{
 		Name: "server_tls_key_file", Default: "",
 		Meaning: "Private key of server_tls_cert_file.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLSKeyFile },
+		field:   func(m *Main) any { return &m.ServerTLSKeyFile },
 	},
 	{
 		Name: "server_tls_protocols", Default: "secure",
 		Meaning: "TLS versions, written as in client_tls_protocols.",
-		Effect:  NotYet, Instead: serverTLSInstead,
-		field: func(m *Main) any { return &m.ServerTLSProtocols },
+		field:   func(m *Main) any { return &m.ServerTLSProtocols },
 	},
 	{
 		Name: "server_tls_sslmode", Default: "prefer",
 		Meaning: "Whether servers are asked for TLS, and how far their certificates are verified; never on unix sockets.",
-		Effect:  NotYet, Instead: serverTLSInstead, asNow: []string{"disable", "allow"},
-		field: func(m *Main) any { return &m.ServerTLSSSLMode },
+		field:   func(m *Main) any { return &m.ServerTLSSSLMode },
 	},
 	{
 		Name: "so_reuseport", Default: "0", Restart: true,
@@ -553,12 +537,6 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
 	},
 }
-
-// What happens while a group of settings has no effect.
-const (
-	clientTLSInstead = "clients get no TLS; where it is required, they are refused"
-	serverTLSInstead = "servers are not asked for TLS; where it is required, no server is connected to"
-)
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
 

@@ -157,6 +157,9 @@ func (c *Client) Drained() {
 		c.full = false
 		c.proceed()
 	}
+	if l := c.login; l != nil && l.stream != nil && !c.encrypted() {
+		c.encrypt()
+	}
 	if c.admin != nil {
 		c.admin.next(c)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/certs"
 )
 
 // ShutdownMode says how a Pooler comes to its end.
@@ -382,7 +383,8 @@ func (p *Pooler) Set(key, val string) error {
 // install makes snap the configuration in force.
 func (p *Pooler) install(snap *configs.Snapshot) {
 	p.mu.Lock()
-	p.snapshot.Store(snap)
+	old := p.snapshot.Swap(snap)
+	otherTLS := old != nil && !certs.ForServers(&old.Main).Same(certs.ForServers(&snap.Main))
 	p.answers.known.Purge()
 	var removed []*Database
 	for _, name := range sortedKeys(p.databases) {
@@ -400,7 +402,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 			removed = append(removed, d)
 			continue
 		}
-		if !conf.SameServers(d.conf.Load()) {
+		if otherTLS || !conf.SameServers(d.conf.Load()) {
 			d.generation.Add(1)
 		}
 		d.conf.Store(conf)

@@ -292,7 +292,8 @@ func socketInfo(e *ends) (i SocketInfo) {
 	i.Replication = "none"
 	i.RemotePID = max(int(e.pid), 0)
 	i.Addr, i.Port = addrPort(e.remote)
-	i.LocalAddr, i.LocalPort = addrPort(e.local.Value())
+	i.LocalAddr, i.LocalPort = addrPort(e.local())
+	i.TLS = e.tls()
 	return i
 }
 

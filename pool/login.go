@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,16 +11,18 @@ import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/secure"
 )
 
 // phase is how far a login has come.
 type phase uint8
 
 const (
-	phaseFirst    phase = iota // expects an untyped packet: requests for encryption, then the StartupMessage
-	phaseExchange              // expects the client's answers
-	phaseWorking               // a chore works for the exchange; nothing is read
-	phaseGranted               // is who it says; waits for what a server says in its welcome
+	phaseFirst     phase = iota // expects an untyped packet: requests for encryption, then the StartupMessage
+	phaseHandshake              // TLS: expects whatever the handshake does
+	phaseExchange               // expects the client's answers
+	phaseWorking                // a chore works for the exchange; nothing is read
+	phaseGranted                // is who it says; waits for what a server says in its welcome
 )
 
 // login is what a client needs until it is welcomed.
@@ -36,6 +39,10 @@ type login struct {
 	exchange auth.Exchange
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
+
+	handshake *secure.Handshake // phaseHandshake
+	shaking   bool              // its chore was started
+	stream    *secure.Stream    // what it has led to
 
 	question question    // what auth_query was asked, zero if nothing
 	asking   bool        // and has not answered yet
@@ -65,6 +72,9 @@ func (c *Client) endLogin() {
 		c.leaveLookup()
 	}
 	c.login = nil
+	if l.handshake != nil {
+		l.handshake.Abort()
+	}
 	if len(c.w.freeLogins) < maxFreeLogins {
 		clear(l.want)
 		*l = login{want: l.want[:0]}
@@ -88,6 +98,8 @@ func (c *Client) loginData(b []byte) {
 		switch c.login.phase {
 		case phaseFirst:
 			n = c.firstPacket(b)
+		case phaseHandshake:
+			n = c.feed(b)
 		case phaseExchange:
 			n = c.answer(b)
 		default:
@@ -110,6 +122,12 @@ func (c *Client) loginData(b []byte) {
 // firstPacket deals with the untyped packet at the begin of b. It returns its
 // length, 0 if there is nothing to go on with now.
 func (c *Client) firstPacket(b []byte) int {
+	if b[0] == typeHandshake && !c.encrypted() {
+		if config := c.offersTLS(); config != nil {
+			c.startTLS(config)
+			return c.feed(b)
+		}
+	}
 	f, size, ok, err := wire.PeekFirst(b)
 	switch {
 	case err != nil && b[0] == wire.Password:
@@ -123,7 +141,7 @@ func (c *Client) firstPacket(b []byte) int {
 	}
 	switch f.Kind {
 	case wire.FirstSSL:
-		return c.refuseEncryption(b, size, &c.login.refused[0], "SSL")
+		return c.requestTLS(b, size)
 	case wire.FirstGSSENC:
 		return c.refuseEncryption(b, size, &c.login.refused[1], "GSSAPI encryption")
 	case wire.FirstOld:
@@ -133,7 +151,7 @@ func (c *Client) firstPacket(b []byte) int {
 		c.endLogin()
 		c.cancelRequest(f.Key)
 	case wire.FirstStartup:
-		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.unix {
+		if c.w.p.Snapshot().Main.ClientTLSSSLMode.Required() && !c.unix && !c.encrypted() {
 			c.disconnect(true, "SSL required")
 			return 0
 		}
@@ -416,6 +434,9 @@ func (c *Client) exchange(m auth.Method, main *configs.Main, secret auth.Secret,
 }
 
 func (c *Client) startExchange(e auth.Exchange) {
+	if s := c.login.stream; s != nil {
+		auth.Bind(e, auth.EndPoint(s.Own()))
+	}
 	c.login.exchange = e
 	c.login.phase = phaseExchange
 	c.w.scratch = e.Start(c.w.scratch[:0])
@@ -517,7 +538,7 @@ func (c *Client) granted(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.phase = phaseGranted
 	if main.LogConnections {
-		c.log(Info, "login attempt: db="+l.database+" user="+l.user+" tls=no")
+		c.log(Info, "login attempt: db="+l.database+" user="+l.user+" tls="+cmp.Or(c.tls(), "no"))
 	}
 	if l.console {
 		if !l.admin && main.AuthType != configs.AuthAny && !slices.Contains(main.StatsUsers, l.user) {

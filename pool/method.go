@@ -41,6 +41,8 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 		c.exchange(auth.MethodSCRAM, main, secret, known)
 	case configs.AuthPeer:
 		c.peer(main, ident, known)
+	case configs.AuthCert:
+		c.certificate(main, ident, known)
 	case configs.AuthLDAP:
 		c.ldap(ldap)
 	case configs.AuthReject:
@@ -74,6 +76,20 @@ func (c *Client) peer(main *configs.Main, ident *configs.IdentMap, known bool) {
 	})
 }
 
+// certificate lets c in if its certificate is of somebody who may be the one
+// that c says. One that could not be verified has ended the handshake.
+func (c *Client) certificate(main *configs.Main, ident *configs.IdentMap, known bool) {
+	l := c.login
+	if !known || l.stream == nil || !auth.CertifiesUser(ident, l.stream.Peer(), l.user) {
+		if ident != nil {
+			c.log(Info, "ident map: "+ident.Name+" does not have a match")
+		}
+		c.disconnect(true, "certificate authentication failed")
+		return
+	}
+	c.proven(main)
+}
+
 // ldap lets c in if an LDAP server knows it and the password that it sends.
 func (c *Client) ldap(o *configs.LDAP) {
 	check, name, prefix := c.w.p.opts.LDAP, c.login.user, c.prefix()
@@ -91,6 +107,3 @@ func (c *Client) ldap(o *configs.LDAP) {
 		return err == nil
 	}, "LDAP authentication failed"))
 }
-
-// encrypted reports whether c came with TLS: in this version nobody does.
-func (*Client) encrypted() bool { return false }

@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"crypto/tls"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/secure"
 )
 
 // Options are what a Pooler needs of the world around it.
@@ -22,6 +25,10 @@ type Options struct {
 
 	// Dialer connects to servers.
 	Dialer Dialer
+
+	// ClientTLS is by what the next client that asks for TLS gets it, over TCP;
+	// nil, or a nil result, is not at all. It is called on the loops.
+	ClientTLS func() *tls.Config
 
 	// Names knows the addresses of servers' names; nil: the Dialer finds them
 	// by itself.
@@ -99,6 +106,10 @@ type Pooler struct {
 	answers    answers
 	console    Console
 
+	// handshakes bound how many clients' TLS handshakes compute at once: a
+	// storm of them leaves the loops half of the processors at least.
+	handshakes secure.Slots
+
 	snapshot atomic.Pointer[configs.Snapshot]
 	ids      atomic.Uint64 // SHOW CLIENTS.id: one counter for clients and servers
 	clients  atomic.Int32  // client sockets but the console's
@@ -142,6 +153,8 @@ func New(o Options) *Pooler {
 		keys:      map[string]*auth.Keys{},
 		peers:     map[int]*peer{},
 		changed:   make(chan struct{}),
+
+		handshakes: secure.NewSlots(max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	for i, l := range o.Loops {
 		p.workers = append(p.workers, newWorker(p, i, l, o.Seed+uint64(i)))

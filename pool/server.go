@@ -3,11 +3,11 @@ package pool
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
@@ -128,22 +128,12 @@ func (s *Shard) connect() {
 	s.opening.pushBack(o)
 	r := p.order(q)
 	q.choose(p, &r, s.w.now())
-	if mode := p.Snapshot().Main.ServerTLSSSLMode; mode.Required() && slices.ContainsFunc(r.Hosts, overTCP) {
-		err := &dial.LoginError{
-			Kind: dial.ConnectFailed, Reason: "TLS startup failed",
-			Detail: "server_tls_sslmode=" + mode.String() + " asks for TLS, which this version does not speak to servers",
-		}
-		s.w.loop.Post(func() { s.connected(o, nil, err) })
-		return
-	}
 	p.opts.Dialer.Connect(r, func(session *dial.Session, err error) {
 		if !s.w.loop.Post(func() { s.connected(o, session, err) }) && session != nil {
 			session.Close()
 		}
 	})
 }
-
-func overTCP(host string) bool { return !dial.IsUnix(host) }
 
 // order says how to log in to a server of q.
 func (p *Pooler) order(q *Pool) dial.Request {
@@ -156,6 +146,7 @@ func (p *Pooler) order(q *Pool) dial.Request {
 		Random:         p.opts.Random,
 		Options:        p.socketOptions(),
 		ConnectTimeout: main.ServerConnectTimeout,
+		TLS:            certs.ForServers(&main),
 	}
 	r.Params = append(r.Params, [2]string{"database", conf.DBName})
 	for _, param := range [][2]string{

@@ -89,10 +89,37 @@ type Socket struct {
 	// of a unix socket, -1 where they are unknown.
 	PeerUID, PeerPID int
 
-	// Early holds bytes that were read from the descriptor before the
-	// hand-over. They come before everything still on it: Attach delivers them
-	// first, in the loop's next turn.
+	// Early holds bytes that were read before the hand-over. They come before
+	// everything still on the descriptor: Attach delivers them first, in the
+	// loop's next turn.
 	Early []byte
+
+	// TLS is the session that the descriptor's bytes belong to, nil for plain
+	// ones. Early is plaintext in any case.
+	TLS Stream
+}
+
+// Stream is the TLS session of a socket, after its handshake. It holds no
+// socket: bytes go in, bytes come out. Whoever owns the Socket owns it.
+type Stream interface {
+	// Open takes what was received, all of it, and appends to dst what it
+	// means; a record that has not come whole is kept until its rest comes. To
+	// out it appends what the session has to answer by itself, which is to be
+	// sent before anything else. in may be nil: a new owner begins so, for the
+	// last one may have received more than it has opened. The error is io.EOF
+	// when the peer has ended the session, and final; dst and out are valid
+	// with it.
+	Open(dst, in, out []byte) (plain, reply []byte, err error)
+
+	// Seal appends to dst what is to be sent for p. It must be sent, behind
+	// whatever was sealed before. An error is final.
+	Seal(dst, p []byte) ([]byte, error)
+
+	// Finish appends to dst what tells the peer that nothing more follows.
+	Finish(dst []byte) []byte
+
+	// String names version, cipher suite and key exchange, as PgBouncer does.
+	String() string
 }
 
 // Loop is one event loop as the rules see it. The epoll loop of package

@@ -9,9 +9,11 @@
 //	admin        the console and its SHOW commands; admin/logs: the log
 //	pool         the rules: who gets which server, when, and when not
 //	pool/dial    looking names up, logging in to servers, sending cancel requests
+//	pool/certs   certificates, and all else that TLS settings ask for
 //	pool/ldap    asking LDAP servers about passwords
 //	auth         who may come in: exchanges as state machines, without I/O
 //	wire/loop    event loops: the only room with raw system calls
+//	wire/secure  TLS, without sockets: handshakes, and sessions for the loops
 //	wire         this package
 //	configs      pgbouncer.ini, read into one immutable Snapshot
 //	integration  real Postgres, the simulator, transcripts, real drivers, benchmarks
@@ -26,13 +28,14 @@
 //	            ◄─── │ Conn.Write  ◄─ ledger, Peek ◄─ Server.Data ◄─ read buffer │ ◄───
 //	                 └───────────────────────────────────────────────────────────┘
 //	                       ▲ Post                              ▲ Post
-//	        console, RELOAD, other loops             chores: logging in to servers, PBKDF2
+//	        console, RELOAD, other loops             chores: logging in to servers, PBKDF2, TLS handshakes
 //
 // There are N loops. A client lives on one from accept to close, and is served
 // by servers on the same loop. A server that another loop needs more goes over
 // whole: Detach, Post, Attach. Messages are framed where they were read, and
 // all that goes the same way is passed on in one write. Large bodies pass
-// through and are never held whole.
+// through and are never held whole. Under TLS the loop opens what it has read
+// before Data, and seals what Write is given; nobody else can tell.
 //
 // # Who owns what, and when
 //

@@ -86,6 +86,11 @@ func AppendStartup(dst []byte, params [][2]string) []byte {
 	return dst
 }
 
+// AppendSSLRequest appends an SSLRequest.
+func AppendSSLRequest(dst []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, 0, 0, 0, 8), CodeSSL)
+}
+
 // AppendCancelRequest appends a CancelRequest. key is the body of a
 // BackendKeyData.
 func AppendCancelRequest(dst, key []byte) []byte {

@@ -15,6 +15,7 @@ import (
 	"github.com/pgweir/pgweir/admin/logs"
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/pool/ldap"
 	"github.com/pgweir/pgweir/wire"
@@ -35,6 +36,7 @@ type process struct {
 	loops   []*loop.Loop
 	sockets *listeners
 	notify  notifier
+	tls     *certs.Keeper // what clients get TLS by
 
 	ended    chan struct{} // closed when a shutdown has come to its end
 	periods  chan struct{} // of capacity 1: stats_period may have changed
@@ -47,8 +49,12 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		log:     log,
 		sockets: sockets,
 		notify:  notifier(os.Getenv("NOTIFY_SOCKET")),
+		tls:     new(certs.Keeper),
 		ended:   make(chan struct{}),
 		periods: make(chan struct{}, 1),
+	}
+	if err := p.configureTLS(snap); err != nil {
+		return nil, err
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -89,19 +95,20 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 	}
 	console := admin.New(admin.Options{Version: productVersion(), Log: log, Started: time.Now()})
 	p.Pooler = pool.New(pool.Options{
-		Snapshot: snap,
-		Loops:    loops,
-		Dialer:   &dial.Chores{Detach: loop.Detach, Context: context.Background()},
-		Names:    names,
-		Chore:    func(fn func()) { go p.chore(fn) },
-		Random:   rand.Reader,
-		Seed:     uint64(time.Now().UnixNano()),
-		Wall:     loop.Epoch(),
-		Now:      func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
-		UID:      os.Getuid(),
-		Hostname: hostname,
-		Log:      log,
-		Console:  console,
+		Snapshot:  snap,
+		Loops:     loops,
+		Dialer:    &dial.Chores{Detach: loop.Detach, Context: context.Background()},
+		Names:     names,
+		ClientTLS: p.tls.Config,
+		Chore:     func(fn func()) { go p.chore(fn) },
+		Random:    rand.Reader,
+		Seed:      uint64(time.Now().UnixNano()),
+		Wall:      loop.Epoch(),
+		Now:       func() wire.Time { return wire.Time(time.Since(loop.Epoch())) },
+		UID:       os.Getuid(),
+		Hostname:  hostname,
+		Log:       log,
+		Console:   console,
 		LDAP: func(o *configs.LDAP, user, password string) error {
 			return ldap.Check(context.Background(), o, user, password)
 		},
@@ -140,6 +147,7 @@ func (p *process) run() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.logStats(ctx)
+	go p.watchTLS(ctx)
 	return func() {
 		cancel()
 		for _, l := range p.loops {
@@ -195,6 +203,9 @@ func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
 	if err := configureLog(p.log, &next.Main); err != nil {
 		return nil, err
 	}
+	if err := p.configureTLS(next); err != nil {
+		return nil, err
+	}
 	warn(p.log, next)
 	return next, nil
 }
@@ -209,6 +220,11 @@ func (p *process) Set(key, value string) error {
 	}
 	if key == "logfile" || key == "verbose" || strings.HasPrefix(key, "syslog") {
 		if err := configureLog(p.log, &next.Main); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(key, "_tls") {
+		if err := p.configureTLS(next); err != nil {
 			return err
 		}
 	}

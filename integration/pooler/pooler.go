@@ -91,6 +91,10 @@ type Config struct {
 
 	// Userlist are the clients that may log in, and their secrets.
 	Userlist map[string]string
+
+	// Console are connection parameters of libpq's for the console, where a
+	// password does not lead there.
+	Console string
 }
 
 // Pooler is a running pooler.
@@ -231,7 +235,7 @@ type Row map[string]string
 
 // Console runs one command on the console, over a connection of its own.
 func (p *Pooler) Console(ctx context.Context, command string) (_ []Row, err error) {
-	conn, err := pgconn.Connect(ctx, p.DSN(Admin, p.Password, "pgbouncer"))
+	conn, err := pgconn.Connect(ctx, fmt.Sprintf("host=%s port=%d user=%s password=%s dbname=pgbouncer sslmode=prefer %s", p.Host, p.Port, Admin, p.Password, p.config.Console))
 	if err != nil {
 		return nil, err
 	}

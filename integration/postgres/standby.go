@@ -20,16 +20,45 @@ func (c *Cluster) Standby(ctx context.Context, name string) (*Cluster, error) {
 	}
 	d.settings["listen_addresses"] = ""
 	d.settings["unix_socket_directories"] = d.Socket
-	if _, err := c.sandbox.Run(ctx, sandbox.Command{
-		Path: c.bin("pg_basebackup"),
-		Args: []string{"-D", d.data, "-d", fmt.Sprintf("host=%s port=%d user=%s", c.Socket, c.Port, Superuser), "-R", "-X", "stream", "-c", "fast", "--no-sync"},
-	}); err != nil {
+	if err := c.copyTo(ctx, name); err != nil {
 		return nil, fmt.Errorf("standby %s: %w", name, err)
 	}
 	if err := d.start(ctx); err != nil {
 		return nil, fmt.Errorf("standby %s: %w", name, err)
 	}
 	return d, nil
+}
+
+// copyTo makes a standby's data folder of a server that runs, by the steps of the
+// manual's chapter on low-level base backups: not every installation has
+// pg_basebackup.
+func (c *Cluster) copyTo(ctx context.Context, name string) error {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "select pg_backup_start('standby', true)"); err != nil {
+		return err
+	}
+	data := c.sandbox.Path(name)
+	if _, err := c.sandbox.Run(ctx, sandbox.Command{Path: "/bin/cp", Args: []string{"-a", c.data, data}}); err != nil {
+		return err
+	}
+	if _, err := c.sandbox.Run(ctx, sandbox.Command{Path: "/bin/rm", Args: []string{data + "/postmaster.pid"}}); err != nil {
+		return err
+	}
+	var label string
+	if err := conn.QueryRow(ctx, "select labelfile from pg_backup_stop(false)").Scan(&label); err != nil {
+		return err
+	}
+	primary := fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=%s'\n", c.Socket, c.Port, Superuser)
+	for file, text := range map[string]string{"backup_label": label, "standby.signal": "", "postgresql.auto.conf": primary} {
+		if _, err := c.sandbox.WriteFile(name+"/"+file, []byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Promote makes a primary of a standby, and returns when it is one.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -56,6 +57,10 @@ type Request struct {
 	ConnectTimeout time.Duration
 
 	Options Options
+
+	// TLS says whether and how TCP connections are encrypted. The zero Settings
+	// ask for nothing.
+	TLS certs.Settings
 
 	// Detach takes the descriptor out of a connection of package net, for a
 	// loop. It closes the connection in any case.
@@ -100,8 +105,13 @@ type Session struct {
 // Close ends a session that nobody attached: a Terminate, if the socket takes
 // it at once, and the descriptor is closed.
 func (s *Session) Close() {
+	bye := []byte{wire.Terminate, 0, 0, 0, 4}
+	if t := s.Socket.TLS; t != nil {
+		bye, _ = t.Seal(nil, bye) // of a broken session nothing is left to say
+		bye = t.Finish(bye)
+	}
 	// A peer that is gone already, or doesn't read, learns it by the close.
-	_, _ = syscall.Write(s.Socket.FD, []byte{wire.Terminate, 0, 0, 0, 4})
+	_, _ = syscall.Write(s.Socket.FD, bye)
 	CloseSocket(s.Socket)
 }
 
@@ -187,11 +197,7 @@ func (r *Request) one(ctx context.Context, host, addr string) (*Session, *LoginE
 		return nil, connectError(ctx, err)
 	}
 	release := interruptible(ctx, conn)
-	l := newLogin(conn, r)
-	failed := l.run()
-	if failed == nil {
-		failed = l.fit(r.Attrs)
-	}
+	l, failed := r.login(conn, host)
 	if !release() && failed == nil {
 		failed = &LoginError{Kind: ServerCrashed, Reason: reasonCrashed}
 	}
@@ -205,7 +211,28 @@ func (r *Request) one(ctx context.Context, host, addr string) (*Session, *LoginE
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}
 	}
 	s.Socket.Early = l.rest()
+	if l.tls != nil {
+		s.Socket.TLS = l.tls.Release()
+	}
 	return s, nil
+}
+
+// login encrypts conn, as far as is wanted, and logs in over it.
+func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
+	session, failed := r.encrypt(conn, host)
+	if failed != nil {
+		return nil, failed
+	}
+	var over io.ReadWriter = conn
+	if session != nil {
+		over = session
+	}
+	l := newLogin(over, r)
+	failed = l.run()
+	if failed == nil {
+		failed = l.fit(r.Attrs)
+	}
+	return l, failed
 }
 
 // Cancel asks the server at host and port to cancel what the session with key

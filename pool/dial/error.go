@@ -26,6 +26,7 @@ const (
 	Refused                       // Postgres sent an ErrorResponse
 	BadSecret                     // our secret can't answer the server, or the server doesn't know it
 	Protocol                      // the server sent what it must not
+	TLSFailed                     // the server has no TLS, or not as it is wanted
 	Unfit                         // the server is not what Attrs ask for
 )
 
@@ -47,6 +48,8 @@ func (k Kind) String() string {
 		return "bad secret"
 	case Protocol:
 		return "protocol"
+	case TLSFailed:
+		return "TLS failed"
 	case Unfit:
 		return "unfit"
 	}
@@ -64,6 +67,10 @@ const (
 	reasonHeader   = "bad pkt header"
 	reasonParam    = "broken ParameterStatus packet"
 	reasonKey      = "bad cancel key"
+	reasonNoSSL    = "server refused SSL"
+	reasonSSL      = "bad sslreq answer"
+	reasonEarly    = "received unencrypted data after SSL response"
+	reasonTLS      = "TLS startup failed"
 )
 
 // The SQLSTATEs of a server that starts up, shuts down, or recovers. The first
@@ -132,7 +139,7 @@ func (e *LoginError) Fields() wire.Fields {
 // tryNext reports whether another host may do better.
 func (e *LoginError) tryNext() bool {
 	switch e.Kind {
-	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, Unfit:
+	case ConnectFailed, DNSFailed, Timeout, ServerCrashed, TLSFailed, Unfit:
 		return true
 	case Refused:
 		return e.StartingUp()
@@ -143,7 +150,7 @@ func (e *LoginError) tryNext() bool {
 
 // because puts the end of ctx in the place of what broke when it ended.
 func (e *LoginError) because(ctx context.Context) *LoginError {
-	if e.Kind == ServerCrashed || e.Kind == ConnectFailed || e.Kind == DNSFailed {
+	if e.Kind == ServerCrashed || e.Kind == ConnectFailed || e.Kind == DNSFailed || e.Kind == TLSFailed {
 		if over := ended(ctx); over != nil {
 			return over
 		}

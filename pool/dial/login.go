@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/secure"
 )
 
 // What a server may send before it has shown that it is one.
@@ -20,7 +20,8 @@ const (
 
 // login is one login under way.
 type login struct {
-	conn     net.Conn
+	conn     io.ReadWriter
+	tls      *secure.Client // conn, if it is encrypted
 	in       *bufio.Reader
 	params   [][2]string
 	exchange *auth.ServerExchange
@@ -32,14 +33,19 @@ type login struct {
 	out     []byte
 }
 
-func newLogin(conn net.Conn, r *Request) *login {
-	return &login{
+func newLogin(conn io.ReadWriter, r *Request) *login {
+	l := &login{
 		conn:     conn,
 		in:       bufio.NewReaderSize(conn, 8<<10),
 		params:   r.Params,
 		exchange: auth.NewServerExchange(r.User, r.Secret, r.Keys, r.Verifiers, r.Random),
 		session:  new(Session),
 	}
+	if session, ok := conn.(*secure.Client); ok {
+		l.tls = session
+		l.exchange.Bind(auth.EndPoint(session.Peer()))
+	}
+	return l
 }
 
 // run logs in, up to and including the first ReadyForQuery.

@@ -41,13 +41,16 @@ func (c *conn) giveUp(err error) {
 // what was written last. So where such bytes may be, they are read away first;
 // everywhere else Close is one system call.
 func (c *conn) Close() {
-	if c.state == failed || c.state == open && c.out.size == 0 && c.early == nil && c.flags&(unread|paused) == 0 {
+	if s := c.stream(); s != nil && c.state == open {
+		c.finish(s)
+	}
+	if c.state == failed || c.state == open && c.out.size == 0 && !c.fresh() && c.flags&(unread|paused) == 0 {
 		c.kill()
 	}
 	if c.state != open {
 		return
 	}
-	c.state, c.h, c.early = lingering, nil, nil
+	c.state, c.h, c.extra = lingering, nil, nil
 	c.loop.closing = append(c.loop.closing, c)
 }
 
@@ -78,7 +81,7 @@ func (l *Loop) settle() {
 // message for one, and then tells that it is gone. A broken pipe whose other
 // end had closed before is told as the io.EOF that it is.
 func (c *conn) tellFailure(err error) {
-	if c.state == failed && c.flags&paused == 0 && c.early != nil {
+	if c.state == failed && c.flags&paused == 0 && c.fresh() {
 		c.deliverEarly()
 	}
 	for c.state == failed && c.flags&paused == 0 {

@@ -45,7 +45,7 @@ type conn struct {
 	loop  *Loop
 	h     wire.Handler
 	out   queue
-	early *[]byte // read before Attach, not yet delivered; nil if none
+	extra *extra // nil for most
 	fd    int32
 	slot  int32
 	gen   uint32
@@ -53,13 +53,41 @@ type conn struct {
 	flags connFlags
 }
 
+// extra is what few conns have.
+type extra struct {
+	early   []byte      // read before Attach, not yet delivered
+	stream  wire.Stream // nil without TLS
+	fresh   bool        // early, or what stream was left with, is still to be delivered
+	replies int         // bytes that stream has answered by itself since the queue was empty
+}
+
 func (c *conn) key() key { return key{c.slot, c.gen} }
+
+// stream is the conn's TLS session, nil if it has none.
+func (c *conn) stream() wire.Stream {
+	if c.extra == nil {
+		return nil
+	}
+	return c.extra.stream
+}
+
+// fresh reports whether there are bytes from before Attach, or may be.
+func (c *conn) fresh() bool { return c.extra != nil && c.extra.fresh }
 
 // Write implements [wire.Conn].
 func (c *conn) Write(p []byte) {
 	if c.state != open || len(p) == 0 {
 		return
 	}
+	if s := c.stream(); s != nil {
+		c.seal(s, p)
+		return
+	}
+	c.transmit(p)
+}
+
+// transmit is Write for bytes as they go over the wire.
+func (c *conn) transmit(p []byte) {
 	if c.out.size == 0 {
 		n, err := c.send(p)
 		if err != nil {
@@ -115,7 +143,7 @@ func (c *conn) Resume() {
 		return
 	}
 	c.flags &^= paused
-	if c.early != nil {
+	if c.fresh() {
 		c.loop.earlies = append(c.loop.earlies, c)
 	}
 	c.listen()
@@ -154,8 +182,8 @@ func (c *conn) Detach() (wire.Socket, bool) {
 	if err != nil {
 		return wire.Socket{}, false
 	}
-	if c.early != nil {
-		s.Early = *c.early
+	if x := c.extra; x != nil {
+		s.Early, s.TLS = x.early, x.stream
 	}
 	c.loop.poll.remove(int(c.fd))
 	c.release()
@@ -176,7 +204,7 @@ func (c *conn) ready(r readiness) {
 	case c.state != open:
 		// settle reads what is left
 	case c.flags&paused == 0:
-		if c.early == nil { // else the next turn reads it
+		if !c.fresh() { // else the next turn reads it
 			c.read(r&hangup != 0)
 		}
 	case r&hangup != 0:
@@ -205,9 +233,24 @@ func (c *conn) read(toEnd bool) {
 
 // deliverEarly hands over what was read before Attach.
 func (c *conn) deliverEarly() {
-	p := *c.early
-	c.early = nil
-	c.h.Data(p)
+	x := c.extra
+	p := x.early
+	x.early = nil
+	if x.stream == nil {
+		c.extra = nil
+		c.h.Data(p)
+		return
+	}
+	if len(p) > 0 {
+		c.h.Data(p)
+	}
+	if c.state != open && c.state != failed || c.flags&paused != 0 {
+		return // Resume brings it back
+	}
+	x.fresh = false
+	if err := c.open(nil); err != nil {
+		c.die(err)
+	}
 }
 
 // pull reads once and hands over the bytes. n is zero if there were none. The
@@ -234,7 +277,11 @@ func (c *conn) pull() (n int, err error) {
 	} else {
 		c.flags &^= unread
 	}
-	if c.h != nil {
+	switch {
+	case c.h == nil:
+	case c.stream() != nil:
+		return n, c.open(l.buf[:n])
+	default:
 		c.h.Data(l.buf[:n])
 	}
 	return n, nil
@@ -257,6 +304,9 @@ func (c *conn) flush() {
 		}
 	}
 	c.flags &^= watching
+	if c.extra != nil {
+		c.extra.replies = 0
+	}
 	c.watch()
 	switch c.state {
 	case open:
@@ -271,7 +321,7 @@ func (c *conn) release() {
 	l := c.loop
 	l.stats.Buffered -= c.out.size
 	c.out.drop(&l.chunks)
-	c.state, c.early = dead, nil
+	c.state, c.extra = dead, nil
 	l.slots[c.slot] = nil
 	l.freed = append(l.freed, c.slot)
 	l.conns.Add(-1)

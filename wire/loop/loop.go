@@ -89,6 +89,8 @@ type Loop struct {
 	stats    Stats
 
 	buf       []byte // what all sockets read into
+	plain     []byte // what TLS sessions open into
+	sealed    []byte // what they seal into
 	slots     []*conn
 	freeSlots []int32 // may be given away
 	freed     []int32 // may be given away after this turn
@@ -195,8 +197,8 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 	}
 	l.slots[c.slot] = c
 	l.conns.Add(1)
-	if early := s.Early; len(early) > 0 {
-		c.early = &early // a variable of its own: s must not escape
+	if len(s.Early) > 0 || s.TLS != nil {
+		c.extra = &extra{early: s.Early, stream: s.TLS, fresh: true}
 		l.earlies = append(l.earlies, c)
 	}
 	return c, nil
@@ -315,7 +317,7 @@ func (l *Loop) deliverEarly() {
 	for len(l.earlies) > 0 {
 		c := l.earlies[0]
 		l.earlies = l.earlies[1:]
-		if c.state != open || c.early == nil || c.flags&paused != 0 {
+		if c.state != open || !c.fresh() || c.flags&paused != 0 {
 			continue // Resume brings it back
 		}
 		l.current = c

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/certs"
+)
+
+// refreshEvery is how often the files of client_tls_ settings are looked at.
+const refreshEvery = 3 * time.Second
+
+// configureTLS reads what the TLS settings of snap name and puts it in force
+// for clients, or changes nothing.
+func (p *process) configureTLS(snap *configs.Snapshot) error {
+	clients := certs.ForClients(&snap.Main)
+	made := clients.Wanted() && clients.CertFile == ""
+	if made && !p.sockets.onlyLocal() {
+		return errors.New("TLS setup failed: client_tls_cert_file and client_tls_key_file must be set, for others than this machine can connect to a socket that the service manager has passed")
+	}
+	commit, err := p.tls.Prepare(&snap.Main, time.Now())
+	if err != nil {
+		return fmt.Errorf("TLS setup failed: %w", err)
+	}
+	for _, s := range []certs.Settings{clients, certs.ForServers(&snap.Main)} {
+		for _, note := range s.Notes() {
+			p.log.Log(pool.Warning, "", note)
+		}
+	}
+	if made {
+		p.log.Log(pool.Warning, "", "client_tls_cert_file is not set: clients are shown a certificate made for this process, which nobody can verify")
+	}
+	commit()
+	return nil
+}
+
+// watchTLS puts renewed certificates in force, until ctx ends.
+func (p *process) watchTLS(ctx context.Context) {
+	ticker := time.NewTicker(refreshEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		switch changed, err := p.tls.Refresh(); {
+		case err != nil:
+			p.log.Log(pool.Error, "", "TLS setup failed: "+err.Error()+"; what was in force stays")
+		case changed:
+			p.log.Log(pool.Info, "", "client_tls_ files have changed, and are in force")
+		}
+	}
+}
+
+// onlyLocal reports whether nobody but this machine can connect to the sockets,
+// whoever has opened them.
+func (ls *listeners) onlyLocal() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range ls.tcp {
+		var ip net.IP
+		switch at, _ := unix.Getsockname(l.fd); at := at.(type) {
+		case *unix.SockaddrInet4:
+			ip = at.Addr[:]
+		case *unix.SockaddrInet6:
+			ip = at.Addr[:]
+		}
+		if !ip.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}

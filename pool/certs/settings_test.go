@@ -1,0 +1,233 @@
+package certs
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/integration/certificates"
+	"github.com/pgweir/pgweir/wire/secure"
+)
+
+func TestProtocols(t *testing.T) {
+	for list, want := range map[string]versions{
+		"secure": tls12 | tls13, "default": tls12 | tls13, "all": tls10 | tls11 | tls12 | tls13, "tlsv1": tls10 | tls11 | tls12 | tls13,
+		"tlsv1.2": tls12, "tlsv1.1,tlsv1.2": tls11 | tls12, "tlsv1.2:tlsv1.3": tls12 | tls13, " TLSv1.3 ": tls13,
+		"!tlsv1.0,!tlsv1.1": tls12 | tls13, "all,!tlsv1.3": tls10 | tls11 | tls12, "secure:!tlsv1.2": tls13,
+	} {
+		if got, err := parseProtocols(list); err != nil || got != want {
+			t.Errorf("%q: %b, %v; want %b", list, got, err, want)
+		}
+	}
+	for _, list := range []string{"", ",", "tls", "legacy", "secure,sslv3", "secure,!tlsv1.2,!tlsv1.3"} {
+		if got, err := parseProtocols(list); err == nil {
+			t.Errorf("%q: %b", list, got)
+		}
+	}
+	if least, most, err := (tls11 | tls12).span(); least != tls.VersionTLS11 || most != tls.VersionTLS12 || err != nil {
+		t.Errorf("%x to %x, %v", least, most, err)
+	}
+	if _, _, err := (tls10 | tls12).span(); err == nil {
+		t.Error("a gap is no error")
+	}
+}
+
+func TestCiphers(t *testing.T) {
+	names := func(ids []uint16) string {
+		var list []string
+		for _, id := range ids {
+			list = append(list, secure.SuiteName(id))
+		}
+		return strings.Join(list, " ")
+	}
+	for list, want := range map[string]string{
+		"default": "", "secure": "", "normal": "", "fast": "",
+		"ECDHE-RSA-AES256-GCM-SHA384":                                 "ECDHE-RSA-AES256-GCM-SHA384",
+		"ECDHE+AESGCM:!AES128":                                        "ECDHE-ECDSA-AES256-GCM-SHA384 ECDHE-RSA-AES256-GCM-SHA384",
+		"EECDH+ECDSA+CHACHA20,DHE-RSA-AES256-SHA":                     "ECDHE-ECDSA-CHACHA20-POLY1305",
+		"HIGH:!aNULL:!ECDSA:-kRSA:+AES:!SHA1:!AES128:@STRENGTH":       "ECDHE-RSA-AES256-GCM-SHA384 ECDHE-RSA-CHACHA20-POLY1305",
+		"kRSA+SHA AES128-SHA":                                         "AES128-SHA AES256-SHA",
+		"!AES:CHACHA20+aRSA":                                          "ECDHE-RSA-CHACHA20-POLY1305",
+		"ALL:!TLSv1.2:!kRSA:!ECDSA":                                   "ECDHE-RSA-AES128-SHA ECDHE-RSA-AES256-SHA",
+		"ECDHE-RSA-AES128-SHA:-AES128:ECDHE-RSA-AES256-SHA:@SECLEVEL": "ECDHE-RSA-AES256-SHA",
+	} {
+		got, err := parseCiphers(list)
+		if err != nil || names(got) != want {
+			t.Errorf("%q: %s, %v; want %s", list, names(got), err, want)
+		}
+	}
+	for _, list := range []string{"aNULL", "HIGH:!ALL", "nonsense", ":", "DHE-RSA-AES256-SHA"} {
+		if got, err := parseCiphers(list); err == nil {
+			t.Errorf("%q: %s", list, names(got))
+		}
+	}
+	// All that crypto/tls calls secure can be chosen.
+	for _, s := range tls.CipherSuites() {
+		known := func(o secure.Suite) bool { return o.ID == s.ID }
+		if !slices.ContainsFunc(secure.Suites, known) && !slices.ContainsFunc(secure.Suites13, known) {
+			t.Errorf("%s has no name", s.Name)
+		}
+	}
+}
+
+// folder has the files of one certificate after the other.
+type folder string
+
+func (f folder) path(name string) string { return filepath.Join(string(f), name) }
+
+func (f folder) write(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	if err := os.WriteFile(f.path(name), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f.path(name)
+}
+
+// renew writes a certificate called name.
+func (f folder) renew(t *testing.T, name string) {
+	t.Helper()
+	cert, key := certificates.NewAuthority("authority").Issue(certificates.Options{Name: name})
+	f.write(t, "cert", cert)
+	f.write(t, "key", key)
+}
+
+// load reads an ini file with these settings.
+func load(t *testing.T, settings string) *configs.Main {
+	t.Helper()
+	snap, err := configs.Parse("pgweir.ini", "[databases]\n* = host=db\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"+settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &snap.Main
+}
+
+func shown(c *tls.Config) string {
+	if c == nil {
+		return "nothing"
+	}
+	return c.Certificates[0].Leaf.Subject.CommonName
+}
+
+// TestKeeper changes settings and files.
+func TestKeeper(t *testing.T) {
+	f := folder(t.TempDir())
+	f.renew(t, "first")
+	var k Keeper
+	want := func(name string) {
+		t.Helper()
+		if got := shown(k.Config()); got != name {
+			t.Errorf("shown is %s, want %s", got, name)
+		}
+	}
+	configure := func(settings string) error {
+		commit, err := k.Prepare(load(t, settings), time.Now())
+		if err == nil {
+			commit()
+		}
+		return err
+	}
+	refresh := func(want string) {
+		t.Helper()
+		changed, err := k.Refresh()
+		if got := fmt.Sprint(changed, " ", err); !strings.HasPrefix(got, want) {
+			t.Errorf("Refresh: %s, want %s", got, want)
+		}
+	}
+	files := "client_tls_cert_file = " + f.path("cert") + "\nclient_tls_key_file = " + f.path("key") + "\n"
+	want("nothing")
+	refresh("false <nil>")
+	if err := configure("client_tls_sslmode = prefer"); err != nil {
+		t.Fatal(err)
+	}
+	want("localhost")
+	made := k.Config().Certificates[0].Leaf
+	if err := configure("client_tls_sslmode = require\n" + files); err != nil {
+		t.Fatal(err)
+	}
+	want("first")
+	refresh("false <nil>")
+	f.renew(t, "second one")
+	refresh("true <nil>")
+	want("second one")
+	f.write(t, "key", []byte("nonsense"))
+	refresh("false client_tls_cert_file: ")
+	refresh("false <nil>") // not again and again
+	want("second one")
+	if err := configure("client_tls_sslmode = require\n" + files); err == nil {
+		t.Error("nonsense is a key")
+	}
+	want("second one")
+	f.renew(t, "the third")
+	refresh("true <nil>")
+	want("the third")
+	if err := configure("client_tls_sslmode = require"); err != nil {
+		t.Fatal(err)
+	}
+	if !k.Config().Certificates[0].Leaf.Equal(made) {
+		t.Error("a certificate was made anew")
+	}
+	if err := configure("client_tls_sslmode = disable"); err != nil {
+		t.Fatal(err)
+	}
+	want("nothing")
+}
+
+// TestWrong has errors name the setting.
+func TestWrong(t *testing.T) {
+	f := folder(t.TempDir())
+	f.renew(t, "name")
+	f.write(t, "empty", nil)
+	for settings, want := range map[string]string{
+		"client_tls_protocols = tlsv1.0,tlsv1.2":                                                 "client_tls_protocols: TLS versions must follow",
+		"client_tls_protocols = sslv3":                                                           `client_tls_protocols: unknown word "sslv3"`,
+		"client_tls_ciphers = aNULL":                                                             "client_tls_ciphers: no cipher suite is left",
+		"client_tls_ecdhcurve = none":                                                            "client_tls_ecdhcurve: none would leave",
+		"client_tls_ecdhcurve = curve25519":                                                      "client_tls_ecdhcurve: unknown curve",
+		"client_tls13_ciphers = AES":                                                             "client_tls13_ciphers: failed to set the TLSv1.3 cipher suites",
+		"client_tls_protocols=tlsv1.3\nclient_tls13_ciphers=TLS_AES_128_GCM_SHA256":              "client_tls13_ciphers: the suites of TLS 1.3 can't be chosen",
+		"client_tls_ca_file = " + f.path("missing"):                                              "client_tls_ca_file: cannot read " + f.path("missing") + ": No such file or directory",
+		"client_tls_ca_file = " + f.path("empty"):                                                "client_tls_ca_file: " + f.path("empty") + " holds no certificate",
+		"client_tls_cert_file = " + f.path("cert") + "\nclient_tls_key_file = " + f.path("cert"): "client_tls_cert_file: ",
+		"server_tls_cert_file = " + f.path("cert"):                                               "server_tls_key_file: cannot read",
+		"server_tls_ca_file = " + f.path("missing"):                                              "server_tls_ca_file: cannot read",
+		"server_tls_protocols = ,":                                                               "server_tls_protocols: no TLS version is left",
+	} {
+		commit, err := new(Keeper).Prepare(load(t, "client_tls_sslmode = allow\n"+settings), time.Now())
+		if err == nil || !strings.HasPrefix(err.Error(), want) || commit != nil {
+			t.Errorf("%q: %v, want %s", settings, err, want)
+		}
+	}
+}
+
+// TestSuites13 leaves TLS 1.3 out where its suites can't be met.
+func TestSuites13(t *testing.T) {
+	m := load(t, "client_tls_sslmode = allow\nclient_tls13_ciphers = TLS_AES_256_GCM_SHA384")
+	c, err := ForClients(m).Accept(&tls.Certificate{})
+	if err != nil || c.MaxVersion != tls.VersionTLS12 || len(ForClients(m).Notes()) != 1 {
+		t.Errorf("%+v, %v, %v", c, err, ForClients(m).Notes())
+	}
+	m = load(t, "client_tls_sslmode = allow\nclient_tls13_ciphers = TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256")
+	if c, err = ForClients(m).Accept(&tls.Certificate{}); err != nil || c.MaxVersion != tls.VersionTLS13 || len(ForClients(m).Notes()) != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestSame says which changes have servers closed.
+func TestSame(t *testing.T) {
+	base := "server_tls_ca_file = a\n"
+	for settings, want := range map[string]bool{
+		"": true, "server_tls13_ciphers = TLS_AES_128_GCM_SHA256": true, "client_tls_sslmode = allow": true,
+		"server_tls_sslmode = require": false, "server_tls_ca_file = b": false, "server_tls_cert_file = c": false,
+		"server_tls_key_file = k": false, "server_tls_protocols = tlsv1.3": false, "server_tls_ciphers = HIGH": false,
+	} {
+		if got := ForServers(load(t, base)).Same(ForServers(load(t, base+settings))); got != want {
+			t.Errorf("%q: %v", settings, got)
+		}
+	}
+}
