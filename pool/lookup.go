@@ -24,6 +24,7 @@ import (
 // the loop that its question is assigned to, and tells them by Post.
 type lookup struct {
 	question question
+	db       *Database
 	w        *Worker
 	client   *Client
 	began    wire.Time
@@ -33,6 +34,7 @@ type lookup struct {
 	answer  answer
 	bad     string
 	failed  bool // an ErrorResponse came last
+	late    bool // it took too long: who still waits asks anew
 	over    bool // nothing more is expected, and finish is posted
 	replied bool // the server answered to its end
 }
@@ -210,19 +212,23 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 		a.tell(known) // it came while a was on its way
 		return
 	}
+	if db.removed.Load() {
+		a.tell(answer{err: wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonConfig}})
+		return
+	}
 	k := w.lookups[q]
 	if k == nil {
-		k = &lookup{question: q, w: w, began: w.now()}
+		k = &lookup{question: q, db: db, w: w, began: w.now()}
 		w.lookups[q] = k
-		k.ask(db)
+		k.ask()
 	}
 	k.askers = append(k.askers, a)
 }
 
-// ask begins the lookup in db.
-func (k *lookup) ask(db *Database) {
+// ask begins the lookup.
+func (k *lookup) ask() {
 	w := k.w
-	s := w.shard(w.p.pool(db, k.question.user, 1))
+	s := w.shard(w.p.pool(k.db, k.question.user, 1))
 	c := &Client{
 		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1),
 		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
@@ -274,7 +280,8 @@ func (k *lookup) leave(id uint64) {
 const lonely = 5 * time.Second
 
 // tickLookups ends lookups that take longer than a login may, or than they
-// should when nobody waits for them.
+// should when nobody waits for them. Each login has a timeout of its own; who
+// came late has time left.
 func (w *Worker) tickLookups(now wire.Time, main *configs.Main) {
 	var ended []*lookup
 	for _, k := range w.lookups {
@@ -284,7 +291,8 @@ func (w *Worker) tickLookups(now wire.Time, main *configs.Main) {
 	}
 	slices.SortFunc(ended, func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
 	for _, k := range ended {
-		k.client.disconnect(true, "client_login_timeout")
+		k.late = true
+		k.client.disconnect(false, "the auth_query took longer than client_login_timeout")
 	}
 }
 
@@ -403,6 +411,12 @@ func (k *lookup) finish() {
 	w := k.w
 	delete(w.lookups, k.question)
 	k.client.disconnect(false, "auth_query is done")
+	if k.late && !k.replied {
+		for _, asker := range k.askers {
+			w.lookUp(k.question, k.db, asker)
+		}
+		return
+	}
 	a := k.answer
 	a.at = w.now()
 	if k.replied && k.failed {

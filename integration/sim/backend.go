@@ -53,7 +53,8 @@ type prepared struct{ s *stmt } // nil: an empty query
 
 type portal struct {
 	s    *stmt
-	done int // rows so far
+	arg  string // $1 of a lookup
+	done int    // rows so far
 }
 
 type temp struct {
@@ -352,17 +353,52 @@ func (b *backend) simple(list []stmt) {
 
 // describe says what rows of s look like.
 func (b *backend) describe(s *stmt) {
+	if s != nil && s.verb == "lookup" {
+		b.columns("name", "secret")
+		return
+	}
 	if s == nil || !s.rows() {
 		b.empty(wire.NoData)
 		return
 	}
+	b.columns(rowColumns...)
+}
+
+// columns emits a RowDescription.
+func (b *backend) columns(names ...string) {
 	out, at := wire.Begin(nil, wire.RowDescription)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(rowColumns)))
-	for _, name := range rowColumns {
+	out = binary.BigEndian.AppendUint16(out, uint16(len(names)))
+	for _, name := range names {
 		out = wire.AppendString(out, name)
 		out = append(out, make([]byte, 18)...)
 	}
 	b.emit(wire.End(out, at))
+}
+
+// lookupArg is the one parameter of a Bind, behind the names.
+func lookupArg(body []byte) string {
+	body = body[2+2:] // no formats, one parameter
+	n := binary.BigEndian.Uint32(body)
+	return string(body[4 : 4+n])
+}
+
+// lookup answers an auth_query. Whoever asks leaves no parameters of its own.
+func (b *backend) lookup(name string) {
+	rows := 0
+	for _, a := range b.pg.w.set.accounts {
+		if a.name != name {
+			continue
+		}
+		rows++
+		out, at := wire.Begin(nil, wire.DataRow)
+		out = binary.BigEndian.AppendUint16(out, 2)
+		for _, v := range []string{a.name, a.secret} {
+			out = binary.BigEndian.AppendUint32(out, uint32(len(v)))
+			out = append(out, v...)
+		}
+		b.emit(wire.End(out, at))
+	}
+	b.complete("SELECT " + strconv.Itoa(rows))
 }
 
 var rowColumns = []string{"tag", "pid", "left", "params", "filler"}
@@ -435,6 +471,8 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 			})
 		}
 		return
+	case "lookup":
+		b.lookup(p.arg)
 	case "fail":
 		then(tagged("P0001", "asked to fail", s.tag))
 		return
@@ -668,6 +706,9 @@ func (b *backend) extended(typ byte, body []byte) {
 		}
 		b.begin()
 		b.portals[name] = &portal{s: p.s}
+		if p.s != nil && p.s.verb == "lookup" {
+			b.portals[name].arg = lookupArg(body)
+		}
 		b.empty(wire.BindComplete)
 	case wire.Describe:
 		what := body[0]

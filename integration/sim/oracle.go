@@ -503,6 +503,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
 	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
 		return failing
+	case text == "bouncer config error": // a database is removed, or a server crashes, under an auth_query
+		return c.stage != stageReady && w.set.main["auth_user"] != ""
 	case text == "invalid server parameter":
 		return c.oddParams()
 	case strings.HasPrefix(text, "transaction blocks not allowed"):

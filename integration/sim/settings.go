@@ -116,6 +116,10 @@ func (s *settings) draw(w *World) {
 		"max_db_client_connections":   pick(w, "0", "0", "0", "6"),
 		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
 	}
+	if w.chance(3) { // nobody but the owner is in the auth_file
+		s.main["auth_user"], s.main["auth_query"] = "owner", "lookup"
+		s.main["auth_query_cache"] = pick(w, "0", "0.5", "60")
+	}
 	s.databases = map[string]map[string]string{}
 	for _, name := range []string{"a", "b"} {
 		s.databases[name] = s.drawDatabase(w, name)
@@ -280,7 +284,11 @@ func (s *settings) snapshot() (*configs.Snapshot, error) {
 	}
 	var list strings.Builder
 	quote := func(t string) string { return `"` + strings.ReplaceAll(t, `"`, `""`) + `"` }
-	for _, a := range append(s.accounts, account{name: "root", secret: "toor"}, account{name: "owner", secret: "deed"}) {
+	known := s.accounts
+	if s.main["auth_user"] != "" {
+		known = nil
+	}
+	for _, a := range append(slices.Clone(known), account{name: "root", secret: "toor"}, account{name: "owner", secret: "deed"}) {
 		list.WriteString(quote(a.name) + " " + quote(a.secret) + "\n")
 	}
 	snap.Auth, err = configs.ParseUserlist("userlist.txt", list.String())

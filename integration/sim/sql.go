@@ -20,6 +20,7 @@ import (
 //	copyin TAG rows            fails at that row, -1: before it reads any, 0: never
 //	copyout TAG rows
 //	die TAG, crash TAG         the end of the session, with and without a word
+//	lookup                     auth_query: the account that the parameter names
 //	discard all
 type stmt struct {
 	verb string
@@ -121,6 +122,8 @@ func parseOne(text string) (s stmt, ok bool) {
 		}
 		s.name = words[1]
 		return s, true
+	case "lookup":
+		return s, len(words) == 1
 	case "discard":
 		return s, strings.EqualFold(text, "discard all")
 	case "select", "slow", "hang", "fail", "notice", "begin", "commit", "rollback", "temp", "listen", "notify",
