@@ -2,6 +2,7 @@ package dial
 
 import (
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/pgweir/pgweir/configs"
@@ -26,7 +27,7 @@ func (r *Request) encrypt(conn net.Conn, host string) (*secure.Client, *LoginErr
 	// A server that says more than its one byte before the handshake is
 	// none, or somebody between us has put it there.
 	var answer [2]byte
-	n, err := conn.Read(answer[:])
+	n, err := io.ReadAtLeast(conn, answer[:], 1)
 	switch {
 	case n == 0:
 		return nil, crashed(err)
