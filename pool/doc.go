@@ -60,10 +60,12 @@
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
-//	login.go     a client's way in; console.go the console's
+//	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
+//	console.go   the console's clients
 //	extras.go    startup parameters that are not tracked
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
-//	client.go    a client: requests; ends.go the two ends of its socket
+//	client.go    a client; request.go what it asks; ends.go the two ends of its socket
+//	statements.go  prepared statements
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes

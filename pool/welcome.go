@@ -1,0 +1,129 @@
+package pool
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// welcomeWaiters welcomes those who waited for a server to say how.
+func (s *Shard) welcomeWaiters() {
+	wel := s.pool.welcomed()
+	if wel == nil {
+		return
+	}
+	s.waiting.each(func(c *Client) {
+		if c.login != nil {
+			c.welcome(wel)
+		}
+	})
+	s.publishWaiters()
+}
+
+// wakeWaiters lets each loop that has waiters of q look at them again.
+func (p *Pooler) wakeWaiters(q *Pool) {
+	for i := range q.lanes {
+		if s := q.lanes[i].shard.Load(); s != nil && q.lanes[i].oldest.Load() != 0 {
+			s.w.loop.Post(s.provide)
+		}
+	}
+}
+
+// greeting is what a client is told at the end of its login, but for its key.
+// Those who come next mostly are of the same application, and are told the
+// same.
+type greeting struct {
+	wel      *welcome
+	settings *configs.PoolSettings
+	snap     *configs.Snapshot
+	want     []value
+	extra    []parameter
+	vars     vars
+	extras   extras
+	text     []byte
+}
+
+// greet is the greeting for clients that ask for want and extra. What of want
+// the server does not report is one of the extras too.
+func (s *Shard) greet(wel *welcome, want []value, extra []parameter) *greeting {
+	p := s.w.p
+	snap, settings := p.Snapshot(), s.pool.settings.Load()
+	if g := s.greeting; g != nil && g.wel == wel && g.settings == settings && g.snap == snap && slices.Equal(g.want, want) && slices.Equal(g.extra, extra) {
+		return g
+	}
+	t := p.tracked
+	values := wel.vars.values(t)
+	var unreported []parameter
+	for i, v := range want {
+		switch {
+		case v.known && values[i].known:
+			values[i] = v
+		case v.known:
+			unreported = append(unreported, parameter{t.names[i], v.text})
+		}
+	}
+	b := wire.AppendAuthOk(nil)
+	b = append(b, wel.params...)
+	for i, v := range values {
+		if v.known {
+			b = wire.AppendParameterStatus(b, t.names[i], v.text)
+		}
+	}
+	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
+	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
+	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
+	s.greeting = &greeting{
+		wel, settings, snap, slices.Clone(want), slices.Clone(extra), makeVars(values), makeExtras(append(unreported, extra...)), b,
+	}
+	return s.greeting
+}
+
+// welcome ends the login: the client learns what it needs to know of the
+// server, and may ask.
+func (c *Client) welcome(wel *welcome) {
+	w := c.w
+	g := c.shard.greet(wel, c.login.want, c.login.extra)
+	c.vars, c.extras = g.vars, g.extras
+	c.newKey()
+	b := wire.AppendBackendKeyData(append(w.scratch[:0], g.text...), c.key)
+	if m := g.snap.Main.LoginNotifyMessage; m != "" {
+		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
+	}
+	b = wire.AppendReadyForQuery(b, wire.TxIdle)
+	w.scratch = b
+	c.endLogin()
+	c.shard.stats.ClientLogins++
+	c.conn.Write(b)
+	waited := c.state == ClientWaiting
+	c.move(ClientIdle)
+	if waited {
+		c.shard.logins--
+		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
+	}
+}
+
+// newKey makes the key for cancel requests: random, positive as a process id.
+func (c *Client) newKey() {
+	if _, err := c.w.p.opts.Random.Read(c.key[:]); err != nil {
+		panic("no randomness: " + err.Error())
+	}
+	c.key[0] &= 0x7f
+	stampKey(&c.key, c.w.p.Snapshot().Main.PeerID)
+}
+
+// readParams sorts what a server reported at login: messages for what is not
+// tracked, and the values of what is.
+func (p *Pooler) readParams(params []dial.Param) (untracked []byte, v vars) {
+	values := make([]value, len(p.tracked.names))
+	for _, s := range params {
+		if i, ok := p.tracked.lookup(s.Name); ok {
+			values[i] = value{s.Value, true}
+		} else {
+			untracked = wire.AppendParameterStatus(untracked, s.Name, s.Value)
+		}
+	}
+	return slices.Clip(untracked), makeVars(values)
+}
