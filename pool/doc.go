@@ -61,7 +61,7 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
-//	console.go   the console's clients
+//	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
