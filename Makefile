@@ -57,7 +57,7 @@ bench: build ## measure against PgBouncer and HAProxy; writes integration/bench/
 drivers: build postgres ## hold it against the drivers that applications use, installed into .cache (DRIVERS="jdbc pgx" only those)
 	@.ci/install python3 npm javac mvn cargo
 	@$(GO) build -o bin/drivers ./integration/drivers
-	@exec bin/drivers -pgweir bin/pgweir -only '$(DRIVERS)'
+	@exec bin/drivers -pgweir bin/pgweir -tls both -only '$(DRIVERS)'
 
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
