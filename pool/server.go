@@ -301,6 +301,7 @@ func (s *Shard) backoff(n int) time.Duration {
 // run sends a query of pgweir's own.
 func (v *Server) run(j job, query string) {
 	v.job, v.jobError = j, ""
+	v.bareOf = 0 // a Query takes the unnamed statement away
 	switch j {
 	case jobSets, jobProbe:
 	default:

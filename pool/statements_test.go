@@ -401,3 +401,26 @@ func TestStatementsOfAClientAreBounded(t *testing.T) {
 	a.send(parse("second", "select 2"))
 	a.wantError("too many prepared statements (max_client_prepared_statements)")
 }
+
+// What pgweir itself tells a server takes the unnamed statement away, too.
+func TestUnnamedStatementAfterSets(t *testing.T) {
+	s, a := newStage(t, "")
+	b := s.connect().startup("user", "alice", "database", "app", "application_name", "other")
+	b.wantWelcome()
+	a.send(join(parse("", "select 'a'"), sync))
+	s.answers(reply('1'), idle)
+	set := func(name string) {
+		s.asked(wire.AppendQuery(nil, "SET application_name='"+name+"';"))
+		s.answers(wire.AppendCommandComplete(nil, "SET"), wire.AppendParameterStatus(nil, "application_name", name), idle)
+	}
+	s.server.out = nil
+	b.send(join(parse("named", "select 1"), sync))
+	set("other")
+	s.answers(reply('1'), idle)
+	s.server.out, a.out = nil, nil
+	a.send(join(bind(""), execute, sync))
+	set("")
+	s.asked(join(parse("", "select 'a'"), bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
+}
