@@ -189,7 +189,9 @@ func (p *Pooler) write() error {
 	}
 	fmt.Fprintf(&ini, "[databases]\n%s\n", strings.Join(p.config.Databases, "\n"))
 	fmt.Fprintf(&ini, "[users]\n%s\n", strings.Join(p.config.Users, "\n"))
-	fmt.Fprintf(&ini, "[peers]\n%s\n", strings.Join(p.config.Peers, "\n"))
+	if len(p.config.Peers) > 0 { // PgBouncer knows the section from 1.19 on
+		fmt.Fprintf(&ini, "[peers]\n%s\n", strings.Join(p.config.Peers, "\n"))
+	}
 
 	var list strings.Builder
 	quote := strings.NewReplacer(`"`, `""`)
