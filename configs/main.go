@@ -119,6 +119,7 @@ type Main struct {
 
 	MaxClientPreparedStatements int
 	Plan                        string
+	PlanProcesses               int
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

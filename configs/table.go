@@ -541,6 +541,11 @@ var Table = []Setting{
 		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
 		field:   func(m *Main) any { return &m.Plan },
 	},
+	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
+	},
 }
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
