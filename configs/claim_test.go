@@ -39,26 +39,44 @@ func TestClaims(t *testing.T) {
 	for _, test := range []struct{ what, text, want string }{
 		{"no plan", main + "[databases]\nx = host=h\n", ""},
 		{"two users", main + "plan=auto\n[databases]\nx = host=h\n", "auto on h:5432: 24 of [x]\n"},
-		{"entries add up", main + "plan=auto\n[databases]\nx = host=h user=a\ny = host=h user=a pool_size=3\nz = host=h port=5433 user=a\n",
-			"auto on h:5432: 17 of [x y]\nauto on h:5433: 12 of [z]\n"},
-		{"limits of databases and users", main + "plan=auto\n[databases]\nx = host=h max_db_connections=15\ny = host=h\n[users]\nb = max_user_connections=5\n",
-			"auto on h:5432: 29 of [x y]\n"},
+		{
+			"entries add up", main + "plan=auto\n[databases]\nx = host=h user=a\ny = host=h user=a pool_size=3\nz = host=h port=5433 user=a\n",
+			"auto on h:5432: 17 of [x y]\nauto on h:5433: 12 of [z]\n",
+		},
+		{
+			"limits of databases and users", main + "plan=auto\n[databases]\nx = host=h max_db_connections=15\ny = host=h\n[users]\nb = max_user_connections=5\n",
+			"auto on h:5432: 29 of [x y]\n",
+		},
 		{"a pool without limit", main + "plan=auto\n[databases]\nx = host=h user=a pool_size=0\n", "auto on h:5432: any of [x]\n"},
-		{"users that nobody knows", main + "plan=auto\nauth_type=ldap\nauth_ldap_options=ldapurl=\"ldap://h/ou=x\"\n[databases]\nx = host=h\ny = host=h2 max_db_connections=7\n",
-			"auto on h:5432: any of [x]\nauto on h2:5432: 7 of [y]\n"},
-		{"the pool of auth_query", main + "plan=auto\nauth_user=c\nauth_dbname=x\n[databases]\nx = host=h user=a\ny = host=h user=a\n",
-			"auto on h:5432: 36 of [x y]\n"},
+		{
+			"users that nobody knows", main + "plan=auto\nauth_type=ldap\nauth_ldap_options=ldapurl=\"ldap://h/ou=x\"\n[databases]\nx = host=h\ny = host=h2 max_db_connections=7\n",
+			"auto on h:5432: any of [x]\nauto on h2:5432: 7 of [y]\n",
+		},
+		{
+			"the pool of auth_query", main + "plan=auto\nauth_user=c\nauth_dbname=x\n[databases]\nx = host=h user=a\ny = host=h user=a\n",
+			"auto on h:5432: 36 of [x y]\n",
+		},
 		{"any number of entries", main + "plan=auto\n[databases]\n* = host=h user=a max_db_connections=7\n", "auto on h:5432: any of [*]\n"},
-		{"several hosts", main + "plan=auto\n[databases]\nx = host=h,i user=a\ny = host=i user=a\n",
-			"auto on h:5432: 12 of [x]\nauto on i:5432: 24 of [x y]\n"},
-		{"by role", main + "plan=heroku:essential-0\n[databases]\nx = host=h\ny = host=h user=a max_db_connections=4\n",
-			"heroku:essential-0 on a@h:5432: 16 of [x y]\nheroku:essential-0 on b@h:5432: 12 of [x]\n"},
-		{"by roles that nobody knows", main + "plan=heroku:essential-0\nauth_type=pam\n[databases]\nx = host=h\n",
-			"heroku:essential-0 on any other user@h:5432: 12 of [x]\nheroku:essential-0 on a@h:5432: 12 of [x]\nheroku:essential-0 on b@h:5432: 12 of [x]\n"},
-		{"by entry", main + "[plans]\nfree = max_server_connections=5 scope=database\n[databases]\nx = host=h plan=free\ny = host=h plan=free\n* = host=h plan=free",
-			"free on x: 24 of [x]\nfree on y: 24 of [y]\nfree on each entry made from *: 24 of [*]\n"},
-		{"two plans on a server", main + "[plans]\np = max_server_connections=5\nq = max_server_connections=5\n[databases]\nx = host=h plan=p user=a\ny = host=h plan=q user=a\n",
-			"p on h:5432: 12 of [x]\nq on h:5432: 12 of [y]\n"},
+		{
+			"several hosts", main + "plan=auto\n[databases]\nx = host=h,i user=a\ny = host=i user=a\n",
+			"auto on h:5432: 12 of [x]\nauto on i:5432: 24 of [x y]\n",
+		},
+		{
+			"by role", main + "plan=heroku:essential-0\n[databases]\nx = host=h\ny = host=h user=a max_db_connections=4\n",
+			"heroku:essential-0 on a@h:5432: 16 of [x y]\nheroku:essential-0 on b@h:5432: 12 of [x]\n",
+		},
+		{
+			"by roles that nobody knows", main + "plan=heroku:essential-0\nauth_type=pam\n[databases]\nx = host=h\n",
+			"heroku:essential-0 on any other user@h:5432: 12 of [x]\nheroku:essential-0 on a@h:5432: 12 of [x]\nheroku:essential-0 on b@h:5432: 12 of [x]\n",
+		},
+		{
+			"by entry", main + "[plans]\nfree = max_server_connections=5 scope=database\n[databases]\nx = host=h plan=free\ny = host=h plan=free\n* = host=h plan=free",
+			"free on x: 24 of [x]\nfree on y: 24 of [y]\nfree on each entry made from *: 24 of [*]\n",
+		},
+		{
+			"two plans on a server", main + "[plans]\np = max_server_connections=5\nq = max_server_connections=5\n[databases]\nx = host=h plan=p user=a\ny = host=h plan=q user=a\n",
+			"p on h:5432: 12 of [x]\nq on h:5432: 12 of [y]\n",
+		},
 	} {
 		if got := claimed(t, test.text); got != test.want {
 			t.Errorf("%s:\n%swant\n%s", test.what, got, test.want)
