@@ -118,6 +118,9 @@ type Main struct {
 	MaxLoginConcurrency int
 
 	MaxClientPreparedStatements int
+
+	SigtermGrace time.Duration
+	SigtermMode  SigtermMode
 }
 
 // Never is the longest duration a setting can have, about a hundred years:
