@@ -209,7 +209,7 @@ func TestShutdown(t *testing.T) {
 	if !end || string(reply) != "before" {
 		t.Errorf("answered %q, end %v", reply, end)
 	}
-	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 3" {
+	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 4" {
 		t.Errorf("the pools were told %q", pools.calls)
 	}
 }

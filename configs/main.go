@@ -118,6 +118,7 @@ type Main struct {
 	MaxLoginConcurrency int
 
 	MaxClientPreparedStatements int
+	Plan                        string
 
 	SigtermGrace time.Duration
 	SigtermMode  SigtermMode

@@ -537,6 +537,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
 	},
 	{
+		Name: "plan", Default: "",
+		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
+		field:   func(m *Main) any { return &m.Plan },
+	},
+	{
 		Name: "sigterm_grace", Default: "25",
 		Meaning: "How long a drain may take (sigterm_mode, SHUTDOWN DRAIN); then the clients that are left are cut.",
 		field:   func(m *Main) any { return &m.SigtermGrace },

@@ -59,7 +59,7 @@ func TestDrain(t *testing.T) {
 	toldToGo(t, idle)
 	toldToGo(t, busy)
 	ended(t, p, database)
-	if strings.Contains(p.Log(), "cut ") {
+	if strings.Contains(p.Log(), "clients cut") {
 		t.Error("clients were cut")
 	}
 }
@@ -75,7 +75,7 @@ func TestDrainIsOver(t *testing.T) {
 	signal(t, p, syscall.SIGTERM)
 	toldToGo(t, conn)
 	ended(t, p, database)
-	if want := "the grace period of 1s is over: cut 1 clients, 1 of them in a transaction"; !strings.Contains(p.Log(), want) {
+	if want := "the grace period of 1s is over; clients cut: 1, of these in a transaction: 1"; !strings.Contains(p.Log(), want) {
 		t.Errorf("no %q in the log", want)
 	}
 }

@@ -121,7 +121,7 @@ func (p *Pooler) drained(d *draining) {
 		return
 	}
 	if n := d.cut.Load(); n > 0 {
-		p.log.Log(Warning, "", fmt.Sprintf("the grace period of %v is over: cut %d clients, %d of them in a transaction", d.grace, n, d.cutInXact.Load()))
+		p.log.Log(Warning, "", fmt.Sprintf("the grace period of %v is over; clients cut: %d, of these in a transaction: %d", d.grace, n, d.cutInXact.Load()))
 	}
 	p.paused.Store(true) // no new servers
 	var left atomic.Int32
