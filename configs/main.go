@@ -120,6 +120,10 @@ type Main struct {
 
 	MaxClientPreparedStatements int
 	Plan                        string
+	PlanProcesses               int
+
+	SigtermGrace time.Duration
+	SigtermMode  SigtermMode
 }
 
 // Never is the longest duration a setting can have, about a hundred years:
