@@ -210,6 +210,7 @@ func (c *Client) fail(f wire.Fields) {
 func (c *Client) end(reason string) {
 	w := c.w
 	v, waited, login := c.server, c.state == ClientWaiting, c.login
+	welcoming := waited && c.awaitsWelcome()
 	if w.p.Snapshot().Main.LogDisconnections && c.lookup() == nil && (login == nil || login.phase != phaseFirst || c.held != nil) {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
@@ -240,10 +241,10 @@ func (c *Client) end(reason string) {
 	}
 	c.endLogin()
 	c.forgetAll()
+	if welcoming {
+		c.shard.logins--
+	}
 	if waited {
-		if login != nil {
-			c.shard.logins--
-		}
 		c.shard.publishWaiters()
 	}
 	if v != nil {
@@ -266,6 +267,8 @@ func (v *Server) abandoned(midway bool) {
 	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
+	case v.replication != replicatesNot:
+		v.close("client disconnect", !midway)
 	case midway || v.conn.Queued() > 0:
 		v.close("client disconnect before everything was sent to the server", false)
 	case v.status != wire.TxIdle:

@@ -30,7 +30,11 @@ type login struct {
 	database string
 	want     []value     // the tracked parameters it asked for; empty if none
 	extra    []parameter // the others
-	negoti   bool        // it must hear that only protocol 3.0 is spoken
+
+	replication replication // what kind of connection it is
+	own         [][2]string // replication: all parameters that its server is told, as they came
+
+	negoti   bool // it must hear that only protocol 3.0 is spoken
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
@@ -352,11 +356,14 @@ func (c *Client) granted(main *configs.Main) {
 		secret := l.secret
 		c.shard.pool.secret.Store(&secret)
 	}
-	if wel := c.shard.pool.welcomed(); wel != nil {
+	switch wel := c.shard.pool.welcomed(); {
+	case l.replication != replicatesNot:
+	case wel != nil:
 		c.welcome(wel)
 		return
+	default:
+		c.shard.logins++
 	}
-	c.shard.logins++
 	c.shard.wait(c)
 	// A server that was logged in to on another loop meanwhile did not see us
 	// waiting: provide looks again.

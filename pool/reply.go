@@ -238,7 +238,7 @@ func (v *Server) ready(own bool) {
 	}
 	if !own {
 		v.account(c)
-		if v.status != wire.TxIdle && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
+		if v.status != wire.TxIdle && v.replication == replicatesNot && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
 			v.close("transaction blocks not allowed in statement pooling mode", false)
 			return
 		}
@@ -272,7 +272,7 @@ func (v *Server) account(c *Client) {
 // decides it.
 func (v *Server) free() bool {
 	c := v.client
-	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
+	return c != nil && v.replication == replicatesNot && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
 		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
 }
 

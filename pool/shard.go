@@ -26,7 +26,8 @@ type Shard struct {
 	busy     list[Server, *Server] // ServerActive
 	canceled list[Server, *Server] // ServerBeingCanceled
 
-	opening list[opening, *opening] // servers being opened for this loop
+	opening list[opening, *opening] // servers being opened for whoever waits
+	private list[opening, *opening] // those being opened for one replication client each
 
 	held  hold // why the waiters of this shard wait
 	asked bool // another loop was asked for an idle server, and has not answered
@@ -149,8 +150,13 @@ func (s *Shard) takeIdle() *Server {
 }
 
 // pair makes a pair of c and v, which is idle or loose. It reports whether c
-// may go on at once: if its parameters are not those of v, v is told first.
+// may go on at once: if its parameters are not those of v, v is told first. A
+// replication client gets v's slot and not v.
 func (s *Shard) pair(c *Client, v *Server) bool {
+	if c.login != nil {
+		s.exchange(c, v)
+		return false
+	}
 	now := s.w.now()
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
@@ -191,7 +197,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil && c.login == nil {
+	if c := s.waiting.head; c != nil && !c.awaitsWelcome() {
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -280,7 +286,7 @@ func (s *Shard) provide() {
 	}
 	for s.waiting.n > 0 {
 		v, c := s.takeIdle(), s.waiting.head
-		if v == nil || c.login != nil {
+		if v == nil || c.awaitsWelcome() {
 			break
 		}
 		if s.pair(c, v) {
@@ -316,7 +322,11 @@ func (s *Shard) open() {
 			s.testElsewhere()
 			return
 		}
-		s.connect()
+		if c := s.waiting.head; c.login != nil && !c.awaitsWelcome() {
+			s.connectFor(c)
+		} else {
+			s.connect()
+		}
 	}
 	s.setHeld(holdNone)
 }

@@ -81,6 +81,7 @@ type ask struct {
 	now    wire.Time
 	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
 	fill   int       // if not 0: only up to so many servers
+	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
 }
 
 // reserve takes a slot for one more server of q: the only place where the
@@ -89,6 +90,19 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a ask) hold {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if h := p.obstacleLocked(q, a); h != holdNone && !a.swap {
+		return h
+	}
+	q.open++
+	q.logins++
+	q.db.open++
+	q.user.open++
+	q.db.idleSince = 0
+	return holdNone
+}
+
+// obstacleLocked is what stands in the way of one more server of q.
+func (p *Pooler) obstacleLocked(q *Pool, a ask) hold {
 	set := q.settings.Load()
 	if f := q.failure.Load(); f != nil && a.now < f.until {
 		return holdBackoff
@@ -115,11 +129,6 @@ func (p *Pooler) reserve(q *Pool, a ask) hold {
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return holdUser
 	}
-	q.open++
-	q.logins++
-	q.db.open++
-	q.user.open++
-	q.db.idleSince = 0
 	return holdNone
 }
 

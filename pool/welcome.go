@@ -16,7 +16,7 @@ func (s *Shard) welcomeWaiters() {
 		return
 	}
 	s.waiting.each(func(c *Client) {
-		if c.login != nil {
+		if c.awaitsWelcome() {
 			c.welcome(wel)
 		}
 	})
