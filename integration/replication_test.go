@@ -99,7 +99,7 @@ host all all all trust
 	r.p = startPooler(t, pooler.Config{
 		Settings: map[string]string{
 			"pool_mode": "transaction", "default_pool_size": "3", "auth_type": "hba", "auth_hba_file": hba,
-			"query_timeout": "1", // for queries: a stream is none
+			"query_timeout":      "1", // for queries: a stream is none
 			"client_tls_sslmode": "allow", "client_tls_cert_file": write(t, suite.sandbox, name+".pem", cert),
 			"client_tls_key_file": write(t, suite.sandbox, name+".key", key),
 		},
