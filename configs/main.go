@@ -112,10 +112,11 @@ type Main struct {
 	User                     string
 	Verbose                  int
 
-	AuthQueryCache      time.Duration
-	ClientBuffer        int // bytes
-	Loops               int
-	MaxLoginConcurrency int
+	AuthPassthroughCache time.Duration
+	AuthQueryCache       time.Duration
+	ClientBuffer         int // bytes
+	Loops                int
+	MaxLoginConcurrency  int
 
 	MaxClientPreparedStatements int
 }

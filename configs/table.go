@@ -512,6 +512,11 @@ var Table = []Setting{
 
 	// pgweir's own.
 	{
+		Name: "auth_passthrough_cache", Default: "60",
+		Meaning: "How long a password that the database took is believed (auth_type passthrough); the next login after that is tried on the database again; 0: each login is.",
+		field:   func(m *Main) any { return &m.AuthPassthroughCache },
+	},
+	{
 		Name: "auth_query_cache", Default: "1",
 		Meaning: "How long what auth_query said about a user is believed, so that many logins ask once; a login that fails has the next one ask anew; 0: each login asks.",
 		field:   func(m *Main) any { return &m.AuthQueryCache },

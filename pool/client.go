@@ -211,7 +211,7 @@ func (c *Client) end(reason string) {
 	w := c.w
 	v, waited, login := c.server, c.state == ClientWaiting, c.login
 	welcoming := waited && c.awaitsWelcome()
-	if w.p.Snapshot().Main.LogDisconnections && c.lookup() == nil && (login == nil || login.phase != phaseFirst || c.held != nil) {
+	if w.p.Snapshot().Main.LogDisconnections && !c.internal() && (login == nil || login.phase != phaseFirst || c.held != nil) {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
 	c.move(ClientClosed)
@@ -220,7 +220,7 @@ func (c *Client) end(reason string) {
 		w.drop(c.held)
 		c.held = nil
 	}
-	own := c.lookup() != nil // counted by its pool, and nowhere else
+	own := c.internal()
 	switch {
 	case c.admin != nil:
 		c.admin.close()
@@ -289,6 +289,8 @@ func (c *Client) prefix() string {
 	switch {
 	case c.lookup() != nil:
 		return fmt.Sprintf("C-%#x: %s/%s@(auth_query)", c.id, c.shard.pool.db.Name, c.user.Name)
+	case c.login != nil && c.login.trial != nil:
+		return fmt.Sprintf("C-%#x: %s/%s@(passthrough)", c.id, c.shard.pool.db.Name, c.user.Name)
 	case c.admin != nil:
 		db = consoleDatabase
 	case c.db != nil:

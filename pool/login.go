@@ -45,6 +45,11 @@ type login struct {
 	shaking   bool              // its chore was started
 	stream    *secure.Stream    // what it has led to
 
+	judged *auth.Judged // auth_type passthrough: the exchange
+	tried  tried        // and what came of it
+	trying bool         // a trial of it is under way
+	trial  *trial       // set for the client that stands for a trial
+
 	question question    // what auth_query was asked, zero if nothing
 	asking   bool        // and has not answered yet
 	secret   auth.Secret // as auth_query told it, or the password that was right; else KindNone
@@ -71,6 +76,9 @@ func (c *Client) endLogin() {
 	}
 	if l.asking {
 		c.leaveLookup()
+	}
+	if l.trying {
+		c.leaveTrial()
 	}
 	c.login = nil
 	if l.handshake != nil {
@@ -151,7 +159,7 @@ func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 	if known && !c.enterAs() {
 		return
 	}
-	if !known && main.AuthType != configs.AuthAny && main.AuthType != configs.AuthLDAP {
+	if !known && main.AuthType != configs.AuthAny && main.AuthType != configs.AuthLDAP && main.AuthType != configs.AuthPassthrough {
 		c.log(Info, "no such user: "+c.login.user)
 	}
 	c.prove(main, secret, known)
@@ -164,8 +172,7 @@ func (c *Client) enterAs() bool {
 	if l.console || c.user != nil {
 		return true
 	}
-	c.user = p.user(l.user)
-	c.user.clients.Add(1)
+	c.user = p.enterUser(l.user)
 	set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
 	if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
 		c.disconnect(true, "client connections exceeded (max_user_client_connections)")
@@ -287,6 +294,10 @@ func (c *Client) step(body []byte) {
 	switch verdict {
 	case auth.More:
 	case auth.Busy:
+		if c.login.judged != nil {
+			c.judge()
+			return
+		}
 		c.chore(e.Work, func() {
 			c.login.phase = phaseExchange
 			c.step(nil)
@@ -296,7 +307,7 @@ func (c *Client) step(body []byte) {
 		if k := e.Result().Keys; k != nil {
 			c.w.p.rememberKeys(c.login.user, k)
 		}
-		if password := e.Result().Password; password.Kind() != auth.KindNone {
+		if password := e.Result().Password; password.Kind() != auth.KindNone && c.login.judged == nil {
 			c.login.secret = password
 		}
 		c.login.exchange = nil
@@ -347,8 +358,7 @@ func (c *Client) granted(main *configs.Main) {
 			return
 		}
 		if c.user == nil {
-			c.user = p.user(forced)
-			c.user.clients.Add(1)
+			c.user = p.enterUser(forced)
 		}
 	}
 	c.shard = c.w.shard(p.pool(c.db, name, 1))

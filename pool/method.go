@@ -46,6 +46,8 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 		c.certificate(main, ident, known)
 	case configs.AuthLDAP:
 		c.ldap(ldap)
+	case configs.AuthPassthrough:
+		c.passthrough(main, secret, known)
 	case configs.AuthReject:
 		c.disconnect(true, "login rejected")
 	default:

@@ -66,8 +66,13 @@ func (c *Client) passOn(main *configs.Main, name, value string) {
 
 // awaitsWelcome reports whether c logs in, and waits for what any server of its
 // pool says at login.
-func (c *Client) awaitsWelcome() bool {
-	return c.login != nil && c.login.replication == replicatesNot
+func (c *Client) awaitsWelcome() bool { return c.login != nil && !c.awaitsOwn() }
+
+// awaitsOwn reports whether c logs in, and waits for a server that is opened
+// for it alone.
+func (c *Client) awaitsOwn() bool {
+	l := c.login
+	return l != nil && (l.replication != replicatesNot || l.trial != nil)
 }
 
 // replicates reports whether c has a server of its own.
@@ -75,11 +80,17 @@ func (c *Client) replicates() bool {
 	return c.server != nil && c.server.replication != replicatesNot
 }
 
-// exchange closes v, which is free, and opens another server in its place, for
-// c, the oldest waiter.
+// exchange opens a server for c, the oldest waiter, instead of giving it v, which
+// is free. If there is no room for both, v is closed.
 func (s *Shard) exchange(c *Client, v *Server) {
-	s.w.p.reserve(s.pool, ask{now: s.w.now(), swap: true})
-	v.close("evicted for "+holdPool.String(), true)
+	p, now := s.w.p, s.w.now()
+	switch {
+	case p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) != holdNone:
+		p.reserve(s.pool, ask{now: now, swap: true})
+		v.close("evicted for "+holdPool.String(), true)
+	case v.state != ServerIdle:
+		s.w.offer(v)
+	}
 	s.connectFor(c)
 }
 
@@ -88,6 +99,10 @@ func (s *Shard) connectFor(c *Client) {
 	s.stats.WaitTime += s.w.now().Sub(c.queryStart)
 	c.move(ClientLogin)
 	s.publishWaiters()
+	if k := c.login.trial; k != nil {
+		s.tryOut(k)
+		return
+	}
 	o := s.newOpening()
 	o.client = c
 	s.private.pushBack(o)

@@ -117,7 +117,8 @@ func (v *Server) obsolete() bool {
 type opening struct {
 	links[opening]
 	shard      *Shard
-	client     *Client // the replication client that it is for, nil for all others
+	client     *Client // the one that it is for, if it is for one alone
+	pass       *pass   // what it logs in with, if that comes from passthrough
 	generation uint32
 	since      wire.Time
 	id         uint64
@@ -128,6 +129,7 @@ func (o *opening) at() *links[opening] { return &o.links }
 // connect opens one more server, for which the caller took a slot.
 func (s *Shard) connect() {
 	o := s.newOpening()
+	o.pass = s.pool.pass.Load()
 	s.opening.pushBack(o)
 	s.dial(s.w.p.order(s.pool), func(session *dial.Session, err error) { s.connected(o, session, err) })
 }
@@ -212,6 +214,15 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		s.failed(o, err)
 		return
 	}
+	if o.pass != nil {
+		q.pass.CompareAndSwap(o.pass, &pass{o.pass.secret, o.pass.keys, s.w.now()})
+	}
+	s.arrived(o, session)
+}
+
+// arrived takes in the server that o has led to, for whoever needs it first.
+func (s *Shard) arrived(o *opening, session *dial.Session) {
+	p, q := s.w.p, s.pool
 	untracked, vars := p.readParams(session.Params)
 	v := s.newServer(o, session, vars)
 	s.rolesAsked = s.w.now() // the login saw to it
@@ -282,6 +293,9 @@ func (s *Shard) failed(o *opening, err error) {
 	if login != nil {
 		f.reason = login.Reason
 		f.login = login.Answered() && !(login.StartingUp() && q.several())
+		if f.secret = login.WrongSecret(); f.secret && o.pass != nil {
+			q.pass.CompareAndSwap(o.pass, nil) // it was changed on the database
+		}
 	}
 	q.failure.Store(f)
 	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
@@ -300,9 +314,11 @@ func (s *Shard) failed(o *opening, err error) {
 // refuseWaiters tells everybody who waits for a server of a pool whose server
 // refuses the login.
 func (s *Shard) refuseWaiters(login *dial.LoginError) {
-	for s.waiting.n > 0 {
-		s.waiting.head.fail(login.Fields())
-	}
+	s.waiting.each(func(c *Client) {
+		if c.login == nil || c.login.trial == nil { // which has another secret to try
+			c.fail(login.Fields())
+		}
+	})
 }
 
 // backoff is how long not to try again after the n-th failure in a row: from a

@@ -151,7 +151,7 @@ func (s *Shard) takeIdle() *Server {
 
 // pair makes a pair of c and v, which is idle or loose. It reports whether c
 // may go on at once: if its parameters are not those of v, v is told first. A
-// replication client gets v's slot and not v.
+// client that awaits a server of its own does not get v.
 func (s *Shard) pair(c *Client, v *Server) bool {
 	if c.login != nil {
 		s.exchange(c, v)
@@ -317,12 +317,14 @@ func (s *Shard) provide() {
 // limits allow, and notes which one does not.
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
-		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.queryStart}); h != holdNone {
+		c := s.waiting.head
+		a := ask{now: s.w.now(), oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
+		if h := s.reserve(a); h != holdNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
-		if c := s.waiting.head; c.login != nil && !c.awaitsWelcome() {
+		if c.awaitsOwn() {
 			s.connectFor(c)
 		} else {
 			s.connect()

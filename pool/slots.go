@@ -81,6 +81,7 @@ type ask struct {
 	now    wire.Time
 	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
 	fill   int       // if not 0: only up to so many servers
+	anew   bool      // with a secret of its own: that another one was refused does not count
 	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
 }
 
@@ -104,7 +105,7 @@ func (p *Pooler) reserve(q *Pool, a ask) hold {
 // obstacleLocked is what stands in the way of one more server of q.
 func (p *Pooler) obstacleLocked(q *Pool, a ask) hold {
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until {
+	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
 		return holdBackoff
 	}
 	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {

@@ -40,6 +40,7 @@ func (p *Pooler) CheckEmpty() {
 	holders := map[*statement]int{}
 	for _, w := range p.workers {
 		must(w.logins.n+w.consoles.n+w.cancels.n == 0, "loop %d lists clients that are gone", w.index)
+		must(len(w.trials) == 0, "loop %d has %d passwords under trial that nobody waits for", w.index, len(w.trials))
 		must(len(w.lookups) == 0, "loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
 		for _, s := range w.all {
 			name := s.pool.name()
@@ -132,7 +133,7 @@ func (c *Client) count(a *sums) {
 	if c.shard != nil {
 		a.ofPool[c.shard.pool]++
 	}
-	if c.lookup() != nil {
+	if c.internal() {
 		return
 	}
 	a.sockets++
