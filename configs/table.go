@@ -512,14 +512,14 @@ var Table = []Setting{
 
 	// pgweir's own.
 	{
-		Name: "auth_passthrough_cache", Default: "60",
-		Meaning: "How long a password that the database took is believed (auth_type passthrough); the next login after that is tried on the database again; 0: each login is.",
-		field:   func(m *Main) any { return &m.AuthPassthroughCache },
-	},
-	{
 		Name: "auth_query_cache", Default: "1",
 		Meaning: "How long what auth_query said about a user is believed, so that many logins ask once; a login that fails has the next one ask anew; 0: each login asks.",
 		field:   func(m *Main) any { return &m.AuthQueryCache },
+	},
+	{
+		Name: "auth_passthrough_cache", Default: "60",
+		Meaning: "How long a password that the database took is believed (auth_type passthrough); the next login after that is tried on the database again; 0: each login is.",
+		field:   func(m *Main) any { return &m.AuthPassthroughCache },
 	},
 	{
 		Name: "client_buffer", Default: "262144",
@@ -540,6 +540,26 @@ var Table = []Setting{
 		Name: "max_login_concurrency", Default: "4", min: 1,
 		Meaning: "Logins to servers under way at once for each pool.",
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
+	},
+	{
+		Name: "plan", Default: "",
+		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
+		field:   func(m *Main) any { return &m.Plan },
+	},
+	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
+	},
+	{
+		Name: "sigterm_grace", Default: "25",
+		Meaning: "How long a drain may take (sigterm_mode, SHUTDOWN DRAIN); then the clients that are left are cut.",
+		field:   func(m *Main) any { return &m.SigtermGrace },
+	},
+	{
+		Name: "sigterm_mode", Default: "wait_for_clients",
+		Meaning: "What the first SIGTERM does: the SHUTDOWN of that name. drain closes each client between two transactions, within sigterm_grace.",
+		field:   func(m *Main) any { return &m.SigtermMode },
 	},
 }
 

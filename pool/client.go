@@ -197,7 +197,11 @@ func (c *Client) fail(f wire.Fields) {
 	}
 	w := c.w
 	if w.p.Snapshot().Main.LogPoolerErrors {
-		c.log(Warning, "pooler error: "+f.Message)
+		text := "pooler error: " + f.Message
+		if f.Detail != "" {
+			text += ": " + f.Detail
+		}
+		c.log(Warning, text)
 	}
 	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
@@ -245,6 +249,7 @@ func (c *Client) end(reason string) {
 		c.shard.logins--
 	}
 	if waited {
+		c.shard.endWait(c)
 		c.shard.publishWaiters()
 	}
 	if v != nil {

@@ -85,9 +85,9 @@ func (c *Client) replicates() bool {
 func (s *Shard) exchange(c *Client, v *Server) {
 	p, now := s.w.p, s.w.now()
 	switch {
-	case p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) != holdNone:
+	case p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) != WaitNone:
 		p.reserve(s.pool, ask{now: now, swap: true})
-		v.close("evicted for "+holdPool.String(), true)
+		v.close("evicted for "+WaitPool.String(), true)
 	case v.state != ServerIdle:
 		s.w.offer(v)
 	}
@@ -97,6 +97,7 @@ func (s *Shard) exchange(c *Client, v *Server) {
 // connectFor opens a server for c, the oldest waiter. The caller took a slot.
 func (s *Shard) connectFor(c *Client) {
 	s.stats.WaitTime += s.w.now().Sub(c.queryStart)
+	s.endWait(c)
 	c.move(ClientLogin)
 	s.publishWaiters()
 	if k := c.login.trial; k != nil {
@@ -179,8 +180,7 @@ func (c *Client) greet(v *Server, untracked []byte) {
 			b = wire.AppendParameterStatus(b, w.p.tracked.names[i], value.text)
 		}
 	}
-	c.newKey()
-	b = wire.AppendReadyForQuery(wire.AppendBackendKeyData(b, c.key), wire.TxIdle)
+	b = c.appendKey(b)
 	w.scratch = b
 	c.endLogin()
 	s.stats.ClientLogins++

@@ -130,7 +130,8 @@ func TestReplicationLeaves(t *testing.T) {
 	w.serve()
 	b.wantWelcome()
 	w.pass(11 * time.Second)
-	late.wantError("client_login_timeout (server down)")
+	late.wantErrorDetail("client_login_timeout (server down)",
+		`Waited 11.0 s for a server connection of pool "app/alice": all that the pool may have are in use (pool_size = 1).`)
 }
 
 // TestReplicationWaits in the same queue as all others.
