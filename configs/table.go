@@ -518,7 +518,7 @@ var Table = []Setting{
 	},
 	{
 		Name: "auth_passthrough_cache", Default: "60",
-		Meaning: "How long a password that the database took is believed (auth_type passthrough); the next login after that is tried on the database again; 0: each login is.",
+		Meaning: "How long a password that the database took is believed with auth_type passthrough; after that the next login is tried on the database again; 0: each login is.",
 		field:   func(m *Main) any { return &m.AuthPassthroughCache },
 	},
 	{
