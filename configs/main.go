@@ -115,6 +115,7 @@ type Main struct {
 	AuthPassthroughCache time.Duration
 	AuthQueryCache       time.Duration
 	ClientBuffer         int // bytes
+	HTTPListen           string
 	Loops                int
 	MaxLoginConcurrency  int
 

@@ -184,6 +184,7 @@ func (c *Client) greet(v *Server, untracked []byte) {
 	w.scratch = b
 	c.endLogin()
 	s.stats.ClientLogins++
+	s.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
 	c.vars = v.vars
 	c.server, v.client = v, c
 	c.move(ClientActive)

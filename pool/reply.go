@@ -252,21 +252,29 @@ func (v *Server) ready(own bool) {
 }
 
 // account counts the query, and the transaction, that a ReadyForQuery ended.
+// Those of replication are not counted: a stream that takes days says nothing
+// of queries.
 func (v *Server) account(c *Client) {
 	if v.ledger.n > 0 {
 		return // a pipeline counts once
 	}
 	now := v.shard.w.now()
+	if v.replication != replicatesNot {
+		c.busy, c.inXact, v.since = false, false, now
+		return
+	}
 	s := &v.shard.stats
 	if c.busy {
 		c.busy = false
 		s.Queries++
 		s.QueryTime += now.Sub(c.queryStart)
+		v.shard.latencies[LatencyQuery].Record(now.Sub(max(c.queryStart, v.since)))
 	}
 	if v.status == wire.TxIdle && c.inXact {
 		c.inXact = false
 		s.Xacts++
 		s.XactTime += now.Sub(c.xactStart)
+		v.shard.latencies[LatencyTransaction].Record(now.Sub(c.xactStart))
 	}
 	v.since = now
 }

@@ -156,6 +156,7 @@ func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
 	p.loggedIn(q)
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
+	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	return &Server{
 		shard: s, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket), vars: own,

@@ -89,13 +89,16 @@ func (c *Client) welcome(wel *welcome) {
 	c.vars, c.extras = g.vars, g.extras
 	b := c.appendKey(append(w.scratch[:0], g.text...))
 	w.scratch = b
-	c.endLogin()
-	c.shard.stats.ClientLogins++
-	c.conn.Write(b)
 	waited := c.state == ClientWaiting
-	c.move(ClientIdle)
 	if waited {
 		c.shard.endWait(c)
+	}
+	c.endLogin()
+	c.shard.stats.ClientLogins++
+	c.shard.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	c.conn.Write(b)
+	c.move(ClientIdle)
+	if waited {
 		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
