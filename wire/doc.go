@@ -6,7 +6,8 @@
 // # The rooms
 //
 //	cmd/pgweir   command line, signals, listeners; builds the objects. No rules
-//	admin        the console and its SHOW commands; admin/logs: the log
+//	admin        the console and its SHOW commands; admin/logs: the log;
+//	             admin/metrics: HTTP, for Prometheus and health checks
 //	pool         the rules: who gets which server, when, and when not
 //	pool/dial    looking names up, logging in to servers, sending cancel requests
 //	pool/certs   certificates, and all else that TLS settings ask for
