@@ -318,8 +318,10 @@ func (s *Shard) reasonHolds() bool {
 		return set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections
 	case WaitUser:
 		return set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections
+	case WaitNone, WaitMove, WaitPause:
+		return false // a server from another loop is here by now, and there is no pause
 	}
-	return false // a server from another loop is here by now, and nobody waits for a pause
+	return true
 }
 
 // roomFor says what reserve would, and takes nothing. The caller holds p.mu.
