@@ -86,6 +86,7 @@ func newLoader(path string, old *Snapshot) *loader {
 	for i := range Table {
 		l.snap.reset(i)
 	}
+	l.snap.at = l.at
 	l.mustSet("conffile", path)
 	return l
 }

@@ -23,6 +23,14 @@ type Snapshot struct {
 
 	byName map[string]*Database
 	values []value // of the settings in Table, in its order
+	at     map[string]pos
+}
+
+// Blame returns a Problem with a setting that showed only when it was used: text,
+// with the line that has set it.
+func (s *Snapshot) Blame(setting, text string) Problem {
+	at := cmp.Or(s.at[setting], pos{file: s.Path})
+	return Problem{File: at.file, Line: at.line, Severity: Error, Text: setting + ": " + text}
 }
 
 // value is a setting as SHOW CONFIG prints it.

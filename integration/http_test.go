@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -106,7 +107,7 @@ func TestHTTP(t *testing.T) {
 }
 
 // TestHTTPAddressTaken: a pooler that can't answer where it should does not
-// start, and says why.
+// start, and says why, and which line is to blame.
 func TestHTTPAddressTaken(t *testing.T) {
 	begin(t)
 	if suite.pgbouncer {
@@ -120,7 +121,8 @@ func TestHTTPAddressTaken(t *testing.T) {
 	c := config(db, database, map[string]string{"http_listen": taken})
 	c.Port = freePort(t)
 	_, err := pooler.Start(testContext(t), suite.sandbox, name, suite.binary, c)
-	if err == nil || !strings.Contains(err.Error(), "http_listen = "+taken+": bind(): address already in use") {
+	want := regexp.MustCompile(`pooler\d+\.ini:\d+: http_listen: cannot listen on ` + taken + `: bind\(\): address already in use`)
+	if err == nil || !want.MatchString(err.Error()) {
 		t.Errorf("start: %v", err)
 	}
 }

@@ -23,7 +23,8 @@ type web struct {
 
 // openWeb opens the address of http_listen, where nobody is answered before
 // serve. Without the setting it returns nil.
-func (p *process) openWeb(m *configs.Main) (*web, error) {
+func (p *process) openWeb(snap *configs.Snapshot) (*web, error) {
+	m := &snap.Main
 	if m.HTTPListen == "" {
 		return nil, nil
 	}
@@ -37,7 +38,7 @@ func (p *process) openWeb(m *configs.Main) (*web, error) {
 	}}
 	ln, err := config.Listen(context.Background(), "tcp", strings.TrimPrefix(m.HTTPListen, "*"))
 	if err != nil {
-		return nil, fmt.Errorf("http_listen = %s: %w", m.HTTPListen, callOf(err))
+		return nil, snap.Blame("http_listen", fmt.Sprintf("cannot listen on %s: %v", m.HTTPListen, callOf(err)))
 	}
 	p.log.Log(pool.Info, "", "answering HTTP on "+ln.Addr().String())
 	return &web{metrics.New(metrics.Options{

@@ -118,7 +118,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		CloseListeners: func() { sockets.closeTCP(p.loops); p.web.leave() },
 	})
 	console.Attach(p)
-	if p.web, err = p.openWeb(&snap.Main); err != nil {
+	if p.web, err = p.openWeb(snap); err != nil {
 		return nil, err
 	}
 	err = sockets.attach(p.loops, func(i int) func(wire.Socket) {
