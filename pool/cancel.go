@@ -2,6 +2,7 @@ package pool
 
 import (
 	"crypto/subtle"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pgweir/pgweir/wire"
@@ -17,7 +18,8 @@ import (
 // work is the request sent, and from then on the server is kept from anybody
 // else until the server has closed that connection, which is how Postgres says
 // that the signal is out. So a cancel reaches the query it was meant for, or
-// nothing.
+// nothing. Whoever asks need not wait for that: many drivers hang up as soon as
+// they have asked, and the request is carried out all the same.
 type cancel struct {
 	client *Client // who asks; nil once it is gone
 	key    wire.CancelKey
@@ -28,24 +30,27 @@ type cancel struct {
 	server  *Server
 	target  *Client
 	pairing wire.Time // since when target and server are at this work
-	running bool      // a chore is under way
-	queued  bool      // in shard.cancelQueue
-	dropped atomic.Bool
 }
 
 // cancelRequest begins the request for key.
 func (c *Client) cancelRequest(key wire.CancelKey) {
-	if c.elsewhere(key) {
-		return
-	}
-	stampKey(&key, c.w.p.Snapshot().Main.PeerID) // as it was before it was passed on
 	r := &cancel{client: c, key: key}
-	r.left.Store(int32(len(c.w.p.workers)))
 	c.cancel = r
 	c.move(ClientCancel)
 	c.conn.Pause()
-	for _, w := range c.w.p.workers {
-		w.loop.Post(func() { w.findCancelled(r, c.w) })
+	c.w.carryOut(r)
+}
+
+// carryOut has r's client looked for, here or in the process that gave its key
+// out.
+func (w *Worker) carryOut(r *cancel) {
+	if w.passOn(r) {
+		return
+	}
+	stampKey(&r.key, w.p.Snapshot().Main.PeerID) // as it was before it was passed on
+	r.left.Store(int32(len(w.p.workers)))
+	for _, o := range w.p.workers {
+		o.loop.Post(func() { o.findCancelled(r, w) })
 	}
 }
 
@@ -58,12 +63,6 @@ func (r *cancel) finish(from *Worker, reason string) {
 			c.disconnect(false, reason)
 		}
 	})
-}
-
-// giveUp is called when the asking client is gone.
-func (r *cancel) giveUp() {
-	r.client = nil
-	r.dropped.Store(true)
 }
 
 // findCancelled looks for the request's client among those of w that have a
@@ -120,7 +119,9 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 	r.shard, r.server, r.target, r.pairing = t.shard, t.server, t, t.queryStart
 	s := t.shard
 	if limit := s.pool.settings.Load().PoolSize; limit > 0 && s.cancelling >= 2*limit {
-		r.queued = true
+		if slices.ContainsFunc(s.cancelQueue, func(q queuedCancel) bool { return q.r.server == r.server && q.r.pairing == r.pairing }) {
+			return "another cancel request for the same query waits"
+		}
 		s.cancelQueue = append(s.cancelQueue, queuedCancel{r, from})
 		return ""
 	}
@@ -138,7 +139,6 @@ type queuedCancel struct {
 func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	w, v := s.w, r.server
 	s.cancelling++
-	r.running = true
 	sent := false
 	w.p.opts.Dialer.Cancel(w.p.order(s.pool), v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) {
@@ -183,8 +183,8 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 
 // stillMeant reports whether the query that r is about is still under way.
 func (r *cancel) stillMeant() bool {
-	return !r.dropped.Load() && r.target.server == r.server && r.server.client == r.target &&
-		r.target.busy && r.target.queryStart == r.pairing && r.server.job != jobSets
+	return r.target.server == r.server && r.server.client == r.target && r.target.busy &&
+		r.target.queryStart == r.pairing && r.server.job != jobSets
 }
 
 func (s *Shard) nextCancel() {

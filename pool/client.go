@@ -169,6 +169,7 @@ func (c *Client) Drained() {
 func (c *Client) Closed(err error) {
 	switch {
 	case err == nil || err == io.EOF:
+		c.hungUp()
 		c.disconnect(false, "client unexpected eof")
 	default:
 		c.disconnect(false, "client unexpected eof: "+err.Error())
@@ -236,7 +237,7 @@ func (c *Client) end(reason string) {
 		c.user.clients.Add(-1)
 	}
 	if c.cancel != nil {
-		c.cancel.giveUp()
+		c.cancel.client = nil
 	}
 	c.endLogin()
 	c.forgetAll()

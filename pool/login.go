@@ -37,9 +37,8 @@ type login struct {
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
-	handshake *secure.Handshake // phaseHandshake
-	shaking   bool              // its chore was started
-	stream    *secure.Stream    // what it has led to
+	handshake *shaking       // phaseHandshake
+	stream    *secure.Stream // what it has led to
 
 	question question    // what auth_query was asked, zero if nothing
 	asking   bool        // and has not answered yet
@@ -70,7 +69,7 @@ func (c *Client) endLogin() {
 	}
 	c.login = nil
 	if l.handshake != nil {
-		l.handshake.Abort()
+		l.handshake.tls.Abort()
 	}
 	if len(c.w.freeLogins) < maxFreeLogins {
 		clear(l.want)

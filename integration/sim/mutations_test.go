@@ -36,7 +36,7 @@ var mutations = []mutation{
 	},
 	{
 		"a cancel request goes to whoever has the server by now", "pool/cancel.go",
-		"return !r.dropped.Load() && ", "return true || ",
+		"return r.target.server == r.server && ", "return true || ",
 	},
 	{
 		"a cancel request may reach the next client's query", "pool/server.go",
