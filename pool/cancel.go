@@ -111,16 +111,27 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 		return "cancel request for waiting client"
 	case t.server == nil || !t.busy:
 		return "cancel request for idle client"
-	case t.server.job == jobSets:
-		return "ignoring cancel request for server that is setting vars"
 	case t.server.key == nil:
 		return "failed cancel request"
 	}
 	r.shard, r.server, r.target, r.pairing = t.shard, t.server, t, t.queryStart
 	s := t.shard
+	if t.server.job == jobSets {
+		if waits(s.cancelEarly, r) {
+			return alreadyWaits
+		}
+		s.cancelEarly = append(s.cancelEarly, queuedCancel{r, from})
+		return ""
+	}
+	return s.cancelInTurn(r, from)
+}
+
+// cancelInTurn has r sent, or has it wait until fewer others are under way. A
+// reason says that it is over already.
+func (s *Shard) cancelInTurn(r *cancel, from *Worker) (reason string) {
 	if limit := s.pool.settings.Load().PoolSize; limit > 0 && s.cancelling >= 2*limit {
-		if slices.ContainsFunc(s.cancelQueue, func(q queuedCancel) bool { return q.r.server == r.server && q.r.pairing == r.pairing }) {
-			return "another cancel request for the same query waits"
+		if waits(s.cancelQueue, r) {
+			return alreadyWaits
 		}
 		s.cancelQueue = append(s.cancelQueue, queuedCancel{r, from})
 		return ""
@@ -129,10 +140,43 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 	return ""
 }
 
-// queuedCancel waits until fewer others are under way.
+// varsTold is called when v is told no parameters any more: the query that
+// waited for that is on its way, or there is none any more. Its cancel requests
+// may follow.
+func (s *Shard) varsTold(v *Server) {
+	if len(s.cancelEarly) == 0 {
+		return
+	}
+	var ours []queuedCancel
+	s.cancelEarly = slices.DeleteFunc(s.cancelEarly, func(q queuedCancel) bool {
+		if q.r.server != v {
+			return false
+		}
+		ours = append(ours, q)
+		return true
+	})
+	for _, q := range ours {
+		if q.r.stillMeant() {
+			q.r.finishOr(q.from, s.cancelInTurn(q.r, q.from))
+		} else {
+			q.r.finish(q.from, "not sending cancel request for client that is now idle")
+		}
+	}
+}
+
+// queuedCancel waits until its time has come.
 type queuedCancel struct {
 	r    *cancel
 	from *Worker
+}
+
+// alreadyWaits is the end of a request for a query that another waits for. So
+// there are never more in a queue than servers.
+const alreadyWaits = "another cancel request for the same query waits"
+
+// waits reports whether a request for the same query as r's is in list.
+func waits(list []queuedCancel, r *cancel) bool {
+	return slices.ContainsFunc(list, func(q queuedCancel) bool { return q.r.server == r.server && q.r.pairing == r.pairing })
 }
 
 // sendCancel has r's request sent.

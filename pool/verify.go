@@ -53,7 +53,7 @@ func (p *Pooler) CheckEmpty() {
 					}
 				})
 			}
-			must(s.cancelling == 0 && len(s.cancelQueue) == 0, "%s on loop %d has cancel requests left", name, w.index)
+			must(s.cancelling == 0 && len(s.cancelQueue)+len(s.cancelEarly) == 0, "%s on loop %d has cancel requests left", name, w.index)
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used} {
 				l.each(func(v *Server) {
 					must(v.part == nil, "server %d holds a part of a message", v.id)
