@@ -60,6 +60,7 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
+	l.checkPlans()
 	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
 		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
 	}
@@ -200,7 +201,7 @@ func (l *loader) checkPools(m *Main) {
 		if len(d.Hosts) == 0 {
 			l.warnAt(at, entry+": has no host, and unix_socket_dir is empty; it can't be reached")
 		}
-		size := firstSet(d.PoolSize, m.DefaultPoolSize)
+		size := firstSet(d.PoolSize, given(d.terms().PoolSize, m.DefaultPoolSize))
 		if d.MinPoolSize > size && size > 0 {
 			l.warnAt(at, fmt.Sprintf("%s: min_pool_size %d is more than its pool size, %d; pools stop at that", entry, d.MinPoolSize, size))
 		}

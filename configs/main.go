@@ -118,6 +118,7 @@ type Main struct {
 	MaxLoginConcurrency int
 
 	MaxClientPreparedStatements int
+	Plan                        string
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

@@ -15,6 +15,7 @@ type Snapshot struct {
 	AutoDB    *Database        // the template, entry "*"; nil without one
 	Users     map[string]*User // section [users], by name
 	Peers     []*Peer          // in the order of the file
+	Plans     map[string]*Plan // section [plans], by name
 	Auth      *Userlist        // nil without auth_file
 	HBA       *HBA             // nil but with auth_type hba; without rules nobody gets in
 	LDAP      *LDAP            // auth_ldap_options, nil without
@@ -92,6 +93,11 @@ func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
 	}
 	if key, text := checkMain(&next.Main); key != "" {
 		return nil, fmt.Errorf("%s: %s", key, text)
+	}
+	if key == "plan" {
+		if err := next.replan(); err != nil {
+			return nil, err
+		}
 	}
 	return &next, nil
 }

@@ -536,6 +536,11 @@ var Table = []Setting{
 		Meaning: "Logins to servers under way at once for each pool.",
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
 	},
+	{
+		Name: "plan", Default: "",
+		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
+		field:   func(m *Main) any { return &m.Plan },
+	},
 }
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
