@@ -117,7 +117,7 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 	r.shard, r.server, r.target, r.pairing = t.shard, t.server, t, t.queryStart
 	s := t.shard
 	if t.server.job == jobSets {
-		if waits(s.cancelEarly, r) {
+		if contains(s.cancelEarly, r) {
 			return alreadyWaits
 		}
 		s.cancelEarly = append(s.cancelEarly, queuedCancel{r, from})
@@ -130,7 +130,7 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 // reason says that it is over already.
 func (s *Shard) cancelInTurn(r *cancel, from *Worker) (reason string) {
 	if limit := s.pool.settings.Load().PoolSize; limit > 0 && s.cancelling >= 2*limit {
-		if waits(s.cancelQueue, r) {
+		if contains(s.cancelQueue, r) {
 			return alreadyWaits
 		}
 		s.cancelQueue = append(s.cancelQueue, queuedCancel{r, from})
@@ -174,8 +174,8 @@ type queuedCancel struct {
 // there are never more in a queue than servers.
 const alreadyWaits = "another cancel request for the same query waits"
 
-// waits reports whether a request for the same query as r's is in list.
-func waits(list []queuedCancel, r *cancel) bool {
+// contains reports whether a request for the same query as r's is in list.
+func contains(list []queuedCancel, r *cancel) bool {
 	return slices.ContainsFunc(list, func(q queuedCancel) bool { return q.r.server == r.server && q.r.pairing == r.pairing })
 }
 
