@@ -119,6 +119,9 @@ type Main struct {
 
 	MaxClientPreparedStatements int
 	Plan                        string
+
+	SigtermGrace time.Duration
+	SigtermMode  SigtermMode
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

@@ -73,7 +73,7 @@
 //	cancel.go    cancel requests; peers.go those that are another process's
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
-//	control.go   PAUSE, KILL, RELOAD, shutdown
+//	control.go   PAUSE, KILL, RELOAD, shutdown; drain.go the gentle one
 //	info.go, stats.go, log.go   what can be seen from outside
 //	state.go, list.go           states; lists
 //	verify.go                   whether all of this holds, for tests

@@ -16,6 +16,7 @@ func (w *Worker) Tick() {
 	snap := w.p.Snapshot()
 	w.tickLogins(now, &snap.Main)
 	w.tickLookups(now, &snap.Main)
+	w.tickDrain(now)
 	for _, s := range w.all {
 		s.tickClients(now, snap)
 		s.tickServers(now, &snap.Main)
