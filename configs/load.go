@@ -281,23 +281,9 @@ func (l *loader) localHosts() {
 		return
 	}
 	local := []string{l.snap.Main.UnixSocketDir}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if d.Host == "" {
 			d.Hosts = local
-		}
-	}
-}
-
-// entries yields every entry of [databases], the template too.
-func (l *loader) entries() func(yield func(*Database) bool) {
-	return func(yield func(*Database) bool) {
-		for _, d := range l.snap.Databases {
-			if !yield(d) {
-				return
-			}
-		}
-		if l.snap.AutoDB != nil {
-			yield(l.snap.AutoDB)
 		}
 	}
 }

@@ -119,6 +119,7 @@ type Main struct {
 
 	MaxClientPreparedStatements int
 	Plan                        string
+	PlanProcesses               int
 
 	SigtermGrace time.Duration
 	SigtermMode  SigtermMode

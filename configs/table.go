@@ -542,6 +542,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.Plan },
 	},
 	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
+	},
+	{
 		Name: "sigterm_grace", Default: "25",
 		Meaning: "How long a drain may take (sigterm_mode, SHUTDOWN DRAIN); then the clients that are left are cut.",
 		field:   func(m *Main) any { return &m.SigtermGrace },
