@@ -9,6 +9,7 @@
 //	settings.go    the configuration, and how the operator changes it
 //	postgres.go    the server process: logins, limits, restarts, cancel requests
 //	backend.go     one session of it: the protocol's state machine
+//	execute.go     what its statements do
 //	extended.go    its messages of COPY and of the extended protocol
 //	sql.go         what the session's queries may say, and their effects
 //	guc.go         the session's parameters

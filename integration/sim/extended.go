@@ -8,6 +8,15 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
+// copying is a COPY from the client.
+type copying struct {
+	s         *stmt
+	rows      int
+	syncs     int // ignored
+	cancelled bool
+	then      func(err *pgError)
+}
+
 // copyMessage deals with a message while a COPY takes in data.
 func (b *backend) copyMessage(typ byte, body []byte) {
 	c := b.copy
