@@ -204,7 +204,8 @@ func (c *Client) fail(f wire.Fields) {
 		}
 		c.log(Warning, text)
 	}
-	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
+	midway := c.server != nil && c.server.torn() || c.login != nil && c.login.phase == phaseHandshake
+	if !midway { // within a message, or a handshake, nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
 		c.conn.Write(w.scratch)
 	}

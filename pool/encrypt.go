@@ -131,7 +131,8 @@ func (c *Client) encrypt() {
 		return // Drained comes, or Closed
 	}
 	l := c.login
-	socket.TLS = l.stream
+	l.stream.Received(socket.Early) // nothing that was not sealed may pass for it
+	socket.Early, socket.TLS = nil, l.stream
 	conn, err := c.w.loop.Attach(socket, c)
 	if err != nil {
 		c.disconnect(false, "cannot take in a client connection: "+err.Error())

@@ -18,6 +18,11 @@ func (p *Pooler) Check(quiet bool) {
 	all.init()
 	for _, w := range p.workers {
 		w.verify(&all)
+		if p.opts.Poison {
+			poison(w.scratch)
+			poison(w.gather)
+			poison(w.joined)
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -319,4 +324,12 @@ func (p *Pooler) roomFor(q *Pool, a ask) WaitReason {
 		return WaitUser
 	}
 	return WaitNone
+}
+
+// poison makes nonsense of all that buf has room for.
+func poison(buf []byte) {
+	buf = buf[:cap(buf)]
+	for i := range buf {
+		buf[i] = 0xdb
+	}
 }
