@@ -122,10 +122,6 @@ var mutations = []mutation{
 		"a buffer is given back before it was read", "pool/client.go",
 		"		c.take(b)\n		c.w.drop(b)\n", "		c.w.drop(b)\n		c.take(b)\n",
 	},
-	{
-		"an unnamed statement is kept where it was read", "pool/statements.go",
-		"parse: append([]byte(nil), parse...)", "parse: parse",
-	},
 }
 
 // TestMutations breaks the pooler in a copy of the module, one rule at a time,
