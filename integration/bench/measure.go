@@ -47,6 +47,8 @@ type results struct {
 	loops  *result                 // pgweir with one loop and with two
 	memory []memory                // none when it was not asked for
 	storm  map[string]stormFigures // nil when it was not asked for
+
+	counting time.Duration // see countingCost; 0 when it was not asked for
 }
 
 const (
@@ -84,6 +86,11 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", loopsWork, err)
 		}
 		r.loops = &one
+	}
+	if b.only.MatchString(histogramsWork) {
+		if r.counting, err = countingCost(); err != nil {
+			return r, fmt.Errorf("%s: %w", histogramsWork, err)
+		}
 	}
 	if r.memory, err = b.measureIdle(ctx); err != nil {
 		return r, err
