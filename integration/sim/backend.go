@@ -345,7 +345,7 @@ func (b *backend) describe(s *stmt) {
 		b.empty(wire.NoData)
 		return
 	}
-	b.columns(rowColumns...)
+	b.columns(append([]string{s.tag.String()}, rowColumns[1:]...)...)
 }
 
 // columns emits a RowDescription.

@@ -126,7 +126,9 @@ func (b *backend) extended(typ byte, body []byte) {
 				return
 			}
 			s = p.s
-			b.emit([]byte{wire.ParameterDescription, 0, 0, 0, 6, 0, 0})
+			out, at := wire.Begin(nil, wire.ParameterDescription)
+			out = binary.BigEndian.AppendUint16(out, 1)
+			b.emit(wire.End(binary.BigEndian.AppendUint32(out, s.oid()), at))
 		} else {
 			p := b.portals[name]
 			if p == nil {
