@@ -141,8 +141,8 @@ func (r *replicated) connect(t *testing.T, dsn, kind string) (*pgconn.PgConn, er
 	return conn, err
 }
 
-// asked runs a command of replication, and returns the first column of its row.
-func asked(t *testing.T, conn *pgconn.PgConn, command string, column int) string {
+// ask runs a command of replication, and returns the first column of its row.
+func ask(t *testing.T, conn *pgconn.PgConn, command string, column int) string {
 	t.Helper()
 	results, err := conn.Exec(testContext(t), command).ReadAll()
 	if err != nil {
@@ -198,11 +198,11 @@ func (r *replicated) logical(t *testing.T, dsn, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked(t, conn, "CREATE_REPLICATION_SLOT "+name+"_logical TEMPORARY LOGICAL pgoutput", 0)
-	if got := asked(t, conn, "select current_setting('application_name')", 0); got != "walker" { // SQL works too
+	ask(t, conn, "CREATE_REPLICATION_SLOT "+name+"_logical TEMPORARY LOGICAL pgoutput", 0)
+	if got := ask(t, conn, "select current_setting('application_name')", 0); got != "walker" { // SQL works too
 		t.Errorf("application_name %q", got)
 	}
-	if got := asked(t, conn, "select backend_type from pg_stat_activity where pid = pg_backend_pid()", 0); got != "walsender" {
+	if got := ask(t, conn, "select backend_type from pg_stat_activity where pid = pg_backend_pid()", 0); got != "walsender" {
 		t.Errorf("the server is a %q", got)
 	}
 	stream(t, conn, "START_REPLICATION SLOT "+name+"_logical LOGICAL 0/0 (proto_version '1', publication_names 'everything')",
@@ -211,7 +211,7 @@ func (r *replicated) logical(t *testing.T, dsn, name string) {
 			r.insert(t, dsn, name+" through the pooler")
 		},
 		func(data []byte) bool { return strings.Contains(string(data), name+" through the pooler") })
-	if got := asked(t, conn, "select 'still here'", 0); got != "still here" {
+	if got := ask(t, conn, "select 'still here'", 0); got != "still here" {
 		t.Errorf("%q after the stream", got)
 	}
 }
@@ -222,14 +222,14 @@ func (r *replicated) physical(t *testing.T, dsn, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := asked(t, conn, "IDENTIFY_SYSTEM", 2)
+	at := ask(t, conn, "IDENTIFY_SYSTEM", 2)
 	stream(t, conn, "START_REPLICATION PHYSICAL "+at,
 		func() {
 			r.wantReplication(t, "physical")
 			r.insert(t, dsn, name+" in the log")
 		},
 		func(data []byte) bool { return strings.Contains(string(data), name+" in the log") })
-	if got := asked(t, conn, "SHOW wal_level", 0); got != "logical" {
+	if got := ask(t, conn, "SHOW wal_level", 0); got != "logical" {
 		t.Errorf("%q after the stream", got)
 	}
 }
@@ -375,7 +375,7 @@ func (r *replicated) refusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if got := asked(t, conn, "select 1", 0); got != "1" {
+	if got := ask(t, conn, "select 1", 0); got != "1" {
 		t.Errorf("%q", got)
 	}
 }
