@@ -285,7 +285,7 @@ func (c *client) closed(reset bool) {
 // mayBeCut reports whether there is a reason to end the client in the middle of
 // a handshake, where it can't be told why.
 func (c *client) mayBeCut() bool {
-	return c.since(c.arrived, "client_login_timeout") || c.w.books.kills > 0 || c.w.operator.stopping
+	return c.since(c.arrived, "client_login_timeout") || c.w.books.kills > 0 || c.w.operator.stopping || c.w.cutFrom > 0
 }
 
 // mayTimeOut reports whether some timeout may have ended the client's query.

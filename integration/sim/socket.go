@@ -34,6 +34,7 @@ type socket struct {
 	secret bool           // TLS: what goes over the wire is drawn from no seed
 	shake  *shake         // the peer's handshake; nil before and after
 	far    *secure.Stream // the peer's end of the session; nil in clear
+	deaf   bool           // the peer has given up on a handshake
 
 	in     []byte // from the peer, not yet read by the pooler
 	out    []byte // from the pooler, not yet read by the peer

@@ -111,6 +111,9 @@ func (k *socket) encrypt(done func()) {
 			switch {
 			case k.shake != s:
 				return
+			case err != nil && k.shut: // a reason in clear; closed tells
+				k.shake, k.deaf = nil, true
+				return
 			case err != nil:
 				w.failf("%v: handshake: %v", k, err)
 			}
@@ -133,6 +136,8 @@ func (k *socket) breakShake() {
 // hear hands bytes that arrived to the peer.
 func (k *socket) hear(p []byte) {
 	switch {
+	case k.deaf:
+		return
 	case k.shake != nil:
 		k.shake.feed(p, false)
 		return
