@@ -125,8 +125,7 @@ func (c *Client) lookUp(main *configs.Main) bool {
 // to be asked. refused is what to tell c if it can't be.
 func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refused string) {
 	p, l := c.w.p, c.login
-	switch main.AuthType {
-	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM, configs.AuthPassthrough:
+	if !main.AuthType.Listed() {
 		return q, nil, ""
 	}
 	conf := &configs.Database{} // the console's
