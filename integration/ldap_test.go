@@ -181,7 +181,6 @@ func TestLDAP(t *testing.T) {
 		{"ldaps, bind", hba(bindTo(secure.serve(t)) + "ldapscheme=ldaps"), true},
 		{"ldaps, search and bind", hba(searchAt(secure.serve(t)) + "ldapscheme=ldaps"), false},
 		{"ldaps, url", hba(fmt.Sprintf(`ldapurl="ldaps://127.0.0.1:%d/dc=x?uid?one" ldapbinddn=cn=finder ldapbindpasswd=found`, secure.serve(t))), false},
-		{"no HBA file", map[string]string{"auth_type": "ldap", "auth_ldap_options": searchAt(secure.serve(t)) + "ldapscheme=ldaps"}, false},
 	} {
 		p := startPooler(t, pooler.Config{
 			Settings:  tt.settings,
