@@ -271,6 +271,7 @@ func (l *loader) finish() (*Snapshot, error) {
 		}
 	}
 	l.snap.Warnings = l.problems
+	l.snap.at = l.at
 	return l.snap, nil
 }
 
