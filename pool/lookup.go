@@ -229,10 +229,7 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 func (k *lookup) ask() {
 	w := k.w
 	s := w.shard(w.p.pool(k.db, k.question.user, 1))
-	c := &Client{
-		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1),
-		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
-	}
+	c := s.newInternal(k)
 	// Nothing of the clients' gets to the server: it has, or is given back,
 	// the parameters that it had after its login.
 	if wel := s.pool.welcomed(); wel != nil {
@@ -240,7 +237,6 @@ func (k *lookup) ask() {
 	}
 	c.newKey()
 	k.client = c
-	s.idleClients.pushBack(c)
 	c.take(k.question.messages())
 }
 
@@ -435,14 +431,4 @@ func (k *lookup) finish() {
 func (c *Client) lookup() *lookup {
 	k, _ := c.conn.(*lookup)
 	return k
-}
-
-// internal reports whether c is one of pgweir's own, which has no socket: it is
-// counted by its pool, and nowhere else.
-func (c *Client) internal() bool {
-	switch c.conn.(type) {
-	case *lookup, *trial:
-		return true
-	}
-	return false
 }
