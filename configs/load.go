@@ -86,7 +86,6 @@ func newLoader(path string, old *Snapshot) *loader {
 	for i := range Table {
 		l.snap.reset(i)
 	}
-	l.snap.at = l.at
 	l.mustSet("conffile", path)
 	return l
 }
@@ -275,6 +274,7 @@ func (l *loader) finish() (*Snapshot, error) {
 		}
 	}
 	l.snap.Warnings = l.problems
+	l.snap.at = l.at
 	return l.snap, nil
 }
 

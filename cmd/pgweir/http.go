@@ -38,7 +38,8 @@ func (p *process) openWeb(snap *configs.Snapshot) (*web, error) {
 	}}
 	ln, err := config.Listen(context.Background(), "tcp", strings.TrimPrefix(m.HTTPListen, "*"))
 	if err != nil {
-		return nil, snap.Blame("http_listen", fmt.Sprintf("cannot listen on %s: %v", m.HTTPListen, callOf(err)))
+		file, line := snap.Position("http_listen")
+		return nil, fmt.Errorf("%s:%d: http_listen: cannot listen on %s: %w", file, line, m.HTTPListen, callOf(err))
 	}
 	p.log.Log(pool.Info, "", "answering HTTP on "+ln.Addr().String())
 	return &web{metrics.New(metrics.Options{
