@@ -310,7 +310,7 @@ func (s *Shard) reasonHolds() bool {
 	q, set := s.pool, s.pool.settings.Load()
 	switch s.reason() {
 	case WaitOpening:
-		return s.opening.n > 0 || q.logins > 0 || q.inherited
+		return s.opening.n > 0 || q.logins > 0 || s.held == WaitPool // slots that are about to be free
 	case WaitCheck:
 		return s.tested.n > 0
 	case WaitLogins:
