@@ -89,7 +89,7 @@ func (v *Server) Data(b []byte) {
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
-	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 {
+	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.pending == nil {
 		c.throttled = false
 		c.proceed()
 	}
@@ -113,7 +113,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ErrorResponse:
 		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
-		return size <= len(tagDeallocate)
+		return size <= longTag
 	case wire.DataRow:
 		return size <= maxWhole && v.job == jobRole
 	}
@@ -131,6 +131,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 			return false, false
 		}
 		v.status = wire.TxStatus(msg[5])
+		if v.pending != nil && v.ledger.work() == v.pending {
+			v.pending = nil
+		}
 		swallow, ok = v.ledger.ready()
 		return swallow || c == nil, ok
 	case wire.ParameterStatus:
@@ -156,17 +159,16 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		}
 		return swallow, ok
 	}
-	if typ == wire.CommandComplete && len(msg) <= shortTag {
-		v.told(msg)
-	}
+	own := false
 	switch {
-	case typ == wire.CommandComplete && discarded(msg):
-		v.discardedAll()
+	case typ == wire.CommandComplete && len(msg) <= longTag:
+		v.told(msg)
+		own = v.sqlDone(msg)
 	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
 		v.readRole(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
-	return swallow || c == nil, ok && (c != nil || v.job != jobNone)
+	return swallow || own || c == nil, ok && (c != nil || v.job != jobNone)
 }
 
 // setParameter takes over a ParameterStatus. ok is false if it is none.

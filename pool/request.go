@@ -50,6 +50,10 @@ input:
 			if c.tracks() {
 				name, end, naming = statementName(typ, b[i:], size)
 			}
+		case wire.Query:
+			if c.tracks() {
+				naming = sqlNaming(b[i:], size)
+			}
 		}
 		switch naming {
 		case namesMore:
@@ -85,7 +89,7 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed {
+			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd {
 				c.throttled = true
 				c.conn.Pause()
 				break input
@@ -108,18 +112,32 @@ input:
 				out = c.gather(out, b[start:i])
 				out = c.bare(out, typ, b[i:], end, size)
 				n, start = end, i+end
+			case c.changesSQL(typ, naming, b[i:]):
+				if size > len(b)-i {
+					break input
+				}
+				if out == nil {
+					out = c.w.gather[:0]
+				}
+				out = c.gather(out, b[start:i])
+				out = c.sql(out, typ, b[i:i+size])
+				start = i + size
+				if bare = nil; typ == wire.Parse {
+					bare = b[i : i+size]
+				}
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
 				case typ == wire.Query:
-					v.bareOf = 0 // it takes the unnamed statement away
+					v.bareOf, v.portalSQL = 0, nil // it takes the unnamed ones away
 				case typ == wire.Parse && c.tracks():
-					v.bareOf = c.id
+					v.bareOf, v.bareSQL = c.id, nil
 					if bare = nil; naming == namesBare {
 						bare = b[i : i+size]
 					}
 				case typ == wire.Bind && naming == namesBare:
 					bare = nil
+					v.bindBare(b[i:])
 					c.forget("")
 				case typ == wire.Close && naming == namesBare:
 					bare, v.bareOf = nil, 0
