@@ -336,7 +336,7 @@ func (s *sqlScanner) statement(st *sqlStatement) bool {
 		for s.is("analyze") || s.is("analyse") || s.is("verbose") {
 			s.next()
 		}
-		return (s.is("execute") || s.is("create")) && s.statement(st)
+		return (s.is("execute") || s.is("create")) && s.statement(st) // PREPARE and the like can't be explained
 	case s.is("create"):
 		return s.createAs(st)
 	}

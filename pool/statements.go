@@ -66,10 +66,7 @@ func (t *statements) hold(path string, body []byte) *statement {
 		st = &statement{key: string(key), number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10)}
 		b, at := wire.Begin(nil, wire.Parse)
 		st.parse = wire.End(append(wire.AppendString(b, st.name), body...), at)
-		if t.byKey == nil {
-			t.byKey = map[string]*statement{}
-		}
-		t.byKey[st.key] = st
+		t.keep(st)
 	}
 	st.holders++
 	return st
@@ -97,8 +94,16 @@ func (t *statements) again(st *statement) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if st.holders++; t.byKey[st.key] == nil && !st.private {
-		t.byKey[st.key] = st
+		t.keep(st)
 	}
+}
+
+// keep has st found by its key.
+func (t *statements) keep(st *statement) {
+	if t.byKey == nil {
+		t.byKey = map[string]*statement{}
+	}
+	t.byKey[st.key] = st
 }
 
 // release counts a holder out. What nobody holds is forgotten.
