@@ -84,6 +84,16 @@ type pgError struct{ code, text string }
 
 func tagged(code, text string, t tag) *pgError { return &pgError{code, text + " " + t.String()} }
 
+// aborted is what a statement is told in a transaction that has failed. Those
+// that name another have no tag.
+func aborted(s *stmt) *pgError {
+	const text = "current transaction is aborted, commands ignored until end of transaction block"
+	if s.name != "" {
+		return &pgError{"25P02", text}
+	}
+	return tagged("25P02", text, s.tag)
+}
+
 // read implements peer.
 func (b *backend) read(p []byte) {
 	b.in = append(b.in, p...)
@@ -339,7 +349,7 @@ func (b *backend) simple(list []stmt) {
 		return
 	}
 	s := &list[0]
-	if s.rows() && b.status != wire.TxFailed {
+	if s := b.target(s); s.rows() && b.status != wire.TxFailed {
 		b.describe(s)
 	}
 	b.execute(s, nil, 0, func(err *pgError) {
@@ -440,10 +450,14 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	w := b.pg.w
 	b.last = s.tag
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
-		then(tagged("25P02", "current transaction is aborted, commands ignored until end of transaction block", s.tag))
+		then(aborted(s))
 		return
 	}
 	b.begin()
+	if target := b.target(s); target != s {
+		b.execute(target, p, limit, then)
+		return
+	}
 	switch s.verb {
 	case "select":
 		b.rows(s, p, limit)
@@ -530,6 +544,11 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	case "crash":
 		b.crash()
 		return
+	case "prepare", "execute", "deallocate":
+		if err := b.prepare(s); err != nil {
+			then(err)
+			return
+		}
 	case "discard":
 		if b.status != wire.TxIdle {
 			then(&pgError{"25001", "DISCARD ALL cannot run inside a transaction block"})

@@ -82,7 +82,7 @@ func (b *backend) extended(typ byte, body []byte) {
 			p.s = &list[0]
 		}
 		if p.s != nil && b.status == wire.TxFailed && p.s.verb != "commit" && p.s.verb != "rollback" {
-			b.failed(tagged("25P02", "current transaction is aborted", p.s.tag), true)
+			b.failed(aborted(p.s), true)
 			return
 		}
 		b.begin()
@@ -96,7 +96,7 @@ func (b *backend) extended(typ byte, body []byte) {
 			fail("26000", "prepared statement \""+from+"\" does not exist")
 			return
 		case p.s != nil && b.status == wire.TxFailed && p.s.verb != "commit" && p.s.verb != "rollback":
-			b.failed(tagged("25P02", "current transaction is aborted", p.s.tag), true)
+			b.failed(aborted(p.s), true)
 			return
 		}
 		b.begin()
@@ -126,7 +126,7 @@ func (b *backend) extended(typ byte, body []byte) {
 			}
 			s = p.s
 		}
-		b.describe(s)
+		b.describe(b.target(s))
 	case wire.Execute:
 		name := next()
 		limit := int(binary.BigEndian.Uint32(body))

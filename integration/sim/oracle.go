@@ -237,6 +237,16 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	case "discard":
 		c.named, c.listen = nil, false
 		return text == "DISCARD ALL", true
+	case "prepare":
+		c.named = append(c.named, namedStmt{s.name, s.inner})
+		return text == "PREPARE", true
+	case "deallocate":
+		if s.all {
+			c.named = nil
+			return text == "DEALLOCATE ALL", true
+		}
+		c.named = slices.DeleteFunc(c.named, func(n namedStmt) bool { return n.name == s.name })
+		return text == "DEALLOCATE", true
 	case "notice":
 		return text == "DO"+tag, true
 	case "temp":
@@ -398,6 +408,9 @@ func (c *client) failed(f wire.Fields) {
 	if e.kind == kindConsole {
 		e.phase = phaseOver
 		return
+	}
+	if strings.Contains(text, "PGBOUNCER_") && !c.w.set.session() {
+		c.wrong("error %s %q tells a server's name", f.Code, text)
 	}
 	s := e.statement()
 	if at := strings.LastIndexByte(text, ' '); at >= 0 {

@@ -207,7 +207,11 @@ func (c *client) script() {
 		c.session()
 		return
 	case w.set.named() && w.chance(4):
-		c.prepare()
+		if w.chance(2) && !w.mayLeak() {
+			c.sqlPrepared()
+		} else {
+			c.prepare()
+		}
 		return
 	}
 	switch w.rng.IntN(15) {
@@ -384,7 +388,11 @@ func (c *client) transaction() {
 			case 4:
 				c.copyIn()
 			case 5:
-				if w.set.named() {
+				switch {
+				case !w.set.named():
+				case w.chance(2) && !w.mayLeak():
+					c.sqlPrepared()
+				default:
 					c.prepare()
 				}
 			default:

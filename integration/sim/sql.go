@@ -22,13 +22,16 @@ import (
 //	die TAG, crash TAG         the end of the session, with and without a word
 //	lookup                     auth_query: the account that the parameter names
 //	discard all
+//	prepare NAME as ..., execute NAME, deallocate NAME or all
 type stmt struct {
 	verb string
 	tag  tag
 	args []int
 	text string
 
-	name, value string // set
+	name, value string // set; prepare, execute and deallocate have a name
+	inner       *stmt  // prepare: of what; nil: of a row of nothing
+	all         bool   // deallocate all
 }
 
 // tag names a client's statement. The zero tag is nobody's.
@@ -124,6 +127,8 @@ func parseOne(text string) (s stmt, ok bool) {
 		return s, true
 	case "lookup":
 		return s, len(words) == 1
+	case "prepare", "execute", "deallocate":
+		return s, parsePrepare(&s, text)
 	case "discard":
 		return s, strings.EqualFold(text, "discard all")
 	case "select", "slow", "hang", "fail", "notice", "begin", "commit", "rollback", "temp", "listen", "notify",
