@@ -24,6 +24,7 @@ type Pooler interface {
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
 	Hosts() []pool.HostInfo
+	Waits() []pool.WaitInfo
 	Statements() []pool.StatementInfo
 	Peers() []pool.PeerInfo
 	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)

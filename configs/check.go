@@ -60,6 +60,7 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
+	l.checkPlans()
 	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
 		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
 	}
@@ -106,7 +107,7 @@ func (s *Setting) shownDefault() string {
 // checkAuth warns where nobody, or somebody in particular, can't get in.
 func (l *loader) checkAuth(m *Main) {
 	if m.AuthType == AuthAny {
-		for d := range l.entries() {
+		for d := range l.snap.entries() {
 			if d.User == "" {
 				l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: auth_type any needs a forced user (user=); every login is refused", d.Name))
 			}
@@ -129,7 +130,7 @@ func (l *loader) checkAuth(m *Main) {
 	if l.snap.Auth.Len() == 0 {
 		return // the auth_file is missing or empty: one warning is enough
 	}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && !known {
 			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: user %s has no password here nor in auth_file; the server must ask for none", d.Name, d.User))
 		}
@@ -151,7 +152,7 @@ func (l *loader) asks(m *Main) bool {
 	if m.AuthUser != "" {
 		return true
 	}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if d.AuthUser != "" {
 			return true
 		}
@@ -195,12 +196,12 @@ func (l *loader) checkPools(m *Main) {
 	if m.DefaultPoolSize > 0 && m.MinPoolSize > m.DefaultPoolSize {
 		l.warn("min_pool_size", "%d is more than default_pool_size, %d; pools stop at that", m.MinPoolSize, m.DefaultPoolSize)
 	}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		at, entry := l.databaseAt[d.Name], "database "+d.Name
 		if len(d.Hosts) == 0 {
 			l.warnAt(at, entry+": has no host, and unix_socket_dir is empty; it can't be reached")
 		}
-		size := firstSet(d.PoolSize, m.DefaultPoolSize)
+		size := firstSet(d.PoolSize, given(d.terms().PoolSize, m.DefaultPoolSize))
 		if d.MinPoolSize > size && size > 0 {
 			l.warnAt(at, fmt.Sprintf("%s: min_pool_size %d is more than its pool size, %d; pools stop at that", entry, d.MinPoolSize, size))
 		}

@@ -54,10 +54,16 @@ type Database struct {
 	ServerLifetime         time.Duration // 0 inherits
 	QueryWaitTimeout       time.Duration // Inherit or, from 0 on, set
 
+	// Plan is the plan that the entry's connections count against: its own, or
+	// else the one of section [pgbouncer]; nil for none.
+	Plan *Plan
+
 	ConnectQuery string // run once on each new server; "" for none
 
 	// Sent to the server in the StartupMessage; "" when not given.
 	ClientEncoding, DateStyle, TimeZone, ApplicationName string
+
+	plan string // the name given on the entry; "" inherits
 }
 
 // String returns the name and nothing else: the password stays out of logs.
@@ -158,6 +164,11 @@ var databaseParams = []param[Database]{
 			}
 			return note, nil
 		},
+	},
+	{
+		name: "plan", def: "global",
+		meaning: "Plan that the entry's connections count against: see `[plans]`; `none`: no plan.",
+		set:     func(d *Database, v string) (string, error) { d.plan = v; return "", nil },
 	},
 	text("client_encoding", "", "Sent to the server at login.", func(d *Database) *string { return &d.ClientEncoding }),
 	text("datestyle", "", "Sent to the server at login.", func(d *Database) *string { return &d.DateStyle }),

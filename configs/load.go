@@ -16,6 +16,7 @@ const (
 	sectionDatabases = "databases"
 	sectionUsers     = "users"
 	sectionPeers     = "peers"
+	sectionPlans     = "plans"
 )
 
 // Load reads the configuration at path, with every file that it includes and
@@ -63,6 +64,7 @@ type loader struct {
 	databaseAt map[string]pos
 	userAt     map[string]pos
 	peerAt     map[int]pos
+	planAt     map[string]pos
 }
 
 func newLoader(path string, old *Snapshot) *loader {
@@ -71,6 +73,7 @@ func newLoader(path string, old *Snapshot) *loader {
 		snap: &Snapshot{
 			Path:   path,
 			Users:  make(map[string]*User),
+			Plans:  make(map[string]*Plan),
 			byName: make(map[string]*Database),
 			values: make([]value, len(Table)),
 		},
@@ -78,6 +81,7 @@ func newLoader(path string, old *Snapshot) *loader {
 		databaseAt: make(map[string]pos),
 		userAt:     make(map[string]pos),
 		peerAt:     make(map[int]pos),
+		planAt:     make(map[string]pos),
 	}
 	for i := range Table {
 		l.snap.reset(i)
@@ -121,9 +125,9 @@ func (l *loader) enter(at pos, name string) {
 				delete(l.at, Table[i].Name)
 			}
 		}
-	case sectionDatabases, sectionUsers, sectionPeers:
+	case sectionDatabases, sectionUsers, sectionPeers, sectionPlans:
 	default:
-		l.errorAt(at, fmt.Sprintf("unknown section [%s]: must be pgbouncer, databases, users or peers", name))
+		l.errorAt(at, fmt.Sprintf("unknown section [%s]: must be pgbouncer, databases, users, peers or plans", name))
 		l.section = ""
 	}
 }
@@ -139,6 +143,8 @@ func (l *loader) key(at pos, key, val string) {
 		l.user(at, key, val)
 	case sectionPeers:
 		l.peer(at, key, val)
+	case sectionPlans:
+		l.plan(at, key, val)
 	default:
 		if !l.begun {
 			l.errorAt(at, key+" comes before any section; [pgbouncer] is missing above it")
@@ -254,6 +260,7 @@ func (l *loader) finish() (*Snapshot, error) {
 	}
 	l.keepOld()
 	l.localHosts()
+	l.plans()
 	l.auth()
 	l.hba()
 	l.ldap()
@@ -274,23 +281,9 @@ func (l *loader) localHosts() {
 		return
 	}
 	local := []string{l.snap.Main.UnixSocketDir}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if d.Host == "" {
 			d.Hosts = local
-		}
-	}
-}
-
-// entries yields every entry of [databases], the template too.
-func (l *loader) entries() func(yield func(*Database) bool) {
-	return func(yield func(*Database) bool) {
-		for _, d := range l.snap.Databases {
-			if !yield(d) {
-				return
-			}
-		}
-		if l.snap.AutoDB != nil {
-			yield(l.snap.AutoDB)
 		}
 	}
 }

@@ -118,6 +118,11 @@ type Main struct {
 	MaxLoginConcurrency int
 
 	MaxClientPreparedStatements int
+	Plan                        string
+	PlanProcesses               int
+
+	SigtermGrace time.Duration
+	SigtermMode  SigtermMode
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

@@ -42,7 +42,7 @@ func settingsPage() string {
 
 # Settings
 
-A configuration is a file in PgBouncer's dialect, with sections ` + "`[pgbouncer]`, `[databases]`, `[users]` and `[peers]`" + `.
+A configuration is a file in PgBouncer's dialect, with sections ` + "`[pgbouncer]`, `[databases]`, `[users]`, `[peers]` and `[plans]`" + `.
 [configs/pgbouncer.ini](../configs/pgbouncer.ini) shows every setting in its place, and
 [configs/minimal.ini](../configs/minimal.ini) how few are needed. ` + "`pgweir check FILE`" + ` tells what is wrong with a file.
 
@@ -86,6 +86,14 @@ passed on to it; that needs ` + "`peer_id`" + `.
 
 `)
 	writeParams(&b, peerParams)
+	b.WriteString(`
+## [plans]
+
+` + "`name = key=value …`" + `, pgweir's own: what a Postgres server allows, or what a tenant gets. ` + "`plan = name`" + ` on an entry or in ` + "`[pgbouncer]`" + `
+puts connections under it. Plans of providers need no line here: ` + "`pgweir plans` lists them, and `pgweir plans heroku:standard-0`" + ` explains one.
+
+`)
+	writeParams(&b, planParams)
 	b.WriteString(`
 ## auth_file
 

@@ -9,6 +9,7 @@ import (
 // override.
 type PoolSettings struct {
 	PoolMode               PoolMode // never PoolInherit
+	MaxPreparedStatements  int      // 0: they are not tracked
 	PoolSize               int      // 0: without limit
 	MinPoolSize            int      // at most PoolSize
 	ReservePoolSize        int      // 0: none
@@ -32,12 +33,13 @@ type ClientSettings struct {
 // ForPool returns the settings of the pool of db and poolUser, the user that
 // its servers are logged in as: the entry's forced user, or else the one that
 // the client logged in as. What the user sets wins over what the database sets,
-// which wins over the global setting.
+// which wins over its plan, which wins over the global setting.
 func (s *Snapshot) ForPool(db *Database, poolUser string) PoolSettings {
-	u := s.user(poolUser)
+	u, plan := s.user(poolUser), db.terms()
 	p := PoolSettings{
-		PoolMode:               cmp.Or(u.PoolMode, db.PoolMode, s.Main.PoolMode),
-		PoolSize:               firstSet(u.PoolSize, db.PoolSize, s.Main.DefaultPoolSize),
+		PoolMode:               cmp.Or(u.PoolMode, db.PoolMode, plan.PoolMode, s.Main.PoolMode),
+		MaxPreparedStatements:  given(plan.MaxPreparedStatements, s.Main.MaxPreparedStatements),
+		PoolSize:               firstSet(u.PoolSize, db.PoolSize, given(plan.PoolSize, s.Main.DefaultPoolSize)),
 		MinPoolSize:            firstSet(db.MinPoolSize, s.Main.MinPoolSize),
 		ReservePoolSize:        firstSet(u.ReservePoolSize, db.ReservePoolSize, s.Main.ReservePoolSize),
 		MaxDBConnections:       cmp.Or(db.MaxDBConnections, s.Main.MaxDBConnections),
@@ -61,7 +63,7 @@ func (s *Snapshot) ForClient(db *Database, loginUser string) ClientSettings {
 		MaxDBClientConnections:   cmp.Or(db.MaxDBClientConnections, s.Main.MaxDBClientConnections),
 		MaxUserClientConnections: cmp.Or(u.MaxUserClientConnections, s.Main.MaxUserClientConnections),
 		ClientIdleTimeout:        cmp.Or(u.ClientIdleTimeout, s.Main.ClientIdleTimeout),
-		QueryWaitTimeout:         firstSet(u.QueryWaitTimeout, db.QueryWaitTimeout, s.Main.QueryWaitTimeout),
+		QueryWaitTimeout:         firstSet(u.QueryWaitTimeout, db.QueryWaitTimeout, given(db.terms().QueryWaitTimeout, s.Main.QueryWaitTimeout)),
 	}
 }
 
@@ -73,6 +75,25 @@ func (s *Snapshot) user(name string) *User {
 		return u
 	}
 	return unsetUser
+}
+
+// terms returns the entry's plan, or one that says nothing.
+func (d *Database) terms() *Plan {
+	if d.Plan != nil {
+		return d.Plan
+	}
+	return &noPlan
+}
+
+// noPlan stands for the plan of an entry without one.
+var noPlan Plan
+
+// given returns what value points to, or instead without a value.
+func given[T any](value *T, instead T) T {
+	if value != nil {
+		return *value
+	}
+	return instead
 }
 
 // firstSet returns the first value that is not Inherit, or else the last.

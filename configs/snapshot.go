@@ -15,6 +15,7 @@ type Snapshot struct {
 	AutoDB    *Database        // the template, entry "*"; nil without one
 	Users     map[string]*User // section [users], by name
 	Peers     []*Peer          // in the order of the file
+	Plans     map[string]*Plan // section [plans], by name
 	Auth      *Userlist        // nil without auth_file
 	HBA       *HBA             // nil but with auth_type hba; without rules nobody gets in
 	LDAP      *LDAP            // auth_ldap_options, nil without
@@ -29,6 +30,20 @@ type value struct {
 	text string
 	null bool
 	set  bool // by the file, SET, or the command line; else it is the default
+}
+
+// entries yields every entry, the template last.
+func (s *Snapshot) entries() func(yield func(*Database) bool) {
+	return func(yield func(*Database) bool) {
+		for _, d := range s.Databases {
+			if !yield(d) {
+				return
+			}
+		}
+		if s.AutoDB != nil {
+			yield(s.AutoDB)
+		}
+	}
 }
 
 // Database returns the entry of that name, or nil. Entries that came from the
@@ -92,6 +107,11 @@ func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
 	}
 	if key, text := checkMain(&next.Main); key != "" {
 		return nil, fmt.Errorf("%s: %s", key, text)
+	}
+	if key == "plan" || key == "plan_processes" {
+		if err := next.replan(); err != nil {
+			return nil, err
+		}
 	}
 	return &next, nil
 }

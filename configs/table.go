@@ -536,6 +536,26 @@ var Table = []Setting{
 		Meaning: "Logins to servers under way at once for each pool.",
 		field:   func(m *Main) any { return &m.MaxLoginConcurrency },
 	},
+	{
+		Name: "plan", Default: "",
+		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
+		field:   func(m *Main) any { return &m.Plan },
+	},
+	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
+	},
+	{
+		Name: "sigterm_grace", Default: "25",
+		Meaning: "How long a drain may take (sigterm_mode, SHUTDOWN DRAIN); then the clients that are left are cut.",
+		field:   func(m *Main) any { return &m.SigtermGrace },
+	},
+	{
+		Name: "sigterm_mode", Default: "wait_for_clients",
+		Meaning: "What the first SIGTERM does: the SHUTDOWN of that name. drain closes each client between two transactions, within sigterm_grace.",
+		field:   func(m *Main) any { return &m.SigtermMode },
+	},
 }
 
 const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin"

@@ -120,6 +120,7 @@ type Pooler struct {
 
 	paused   atomic.Bool
 	shutdown atomic.Uint32 // ShutdownMode
+	drain    atomic.Pointer[draining]
 	stopped  sync.Once
 
 	// mu guards the registry below and the slots of its members (slots.go). A

@@ -100,6 +100,9 @@ func (v *Server) Data(b []byte) {
 	case (local || torn) && v.client != nil:
 		v.rest() // it may have been free but for that
 	}
+	if c := v.client; c != nil {
+		c.leave()
+	}
 }
 
 // torn reports whether v's client has the begin of a message and not its end.
@@ -284,8 +287,10 @@ func (v *Server) restDuringRead() {
 	if v.askProbe() || !v.free() {
 		return
 	}
+	c := v.client
 	v.unpair()
 	v.leaving = true
+	c.leave()
 }
 
 // rest releases v if it is free. It is called when the last thing that kept it
@@ -294,7 +299,9 @@ func (v *Server) rest() {
 	if v.leaving || v.askProbe() || !v.free() {
 		return
 	}
+	c := v.client
 	v.unpair()
+	c.leave()
 	v.settle()
 }
 

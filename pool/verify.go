@@ -184,7 +184,7 @@ func (s *Shard) verify(a *sums) {
 		must(o.shard == s, "%s lists the opening of another", name)
 		a.openings[s.pool]++
 	})
-	must(s.waiting.n > 0 || s.held == holdNone, "%s is held by %v, and nobody waits", name, s.held)
+	must(s.waiting.n > 0 || s.held == WaitNone, "%s is held by %v, and nobody waits", name, s.held)
 	var oldest, spare wire.Time
 	if c := s.waiting.head; c != nil {
 		oldest = c.queryStart
@@ -278,14 +278,14 @@ func (s *Shard) checkServed() {
 		return
 	}
 	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.queryStart})
-	if h == holdBackoff || h == holdReserve {
+	if h == WaitBackoff || h == WaitReserve {
 		return // time passes
 	}
-	must(h != holdNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
+	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
 	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
 	if h.evicts() && h == s.held { // else another limit holds it too
 		among := q.db.pools
-		if h == holdUser {
+		if h == WaitUser {
 			among = q.user.pools
 		}
 		for _, other := range among {
@@ -297,7 +297,7 @@ func (s *Shard) checkServed() {
 }
 
 // roomFor says what reserve would, and takes nothing. The caller holds p.mu.
-func (p *Pooler) roomFor(q *Pool, a ask) hold {
+func (p *Pooler) roomFor(q *Pool, a ask) WaitReason {
 	set, main := q.settings.Load(), &p.Snapshot().Main
 	full, reserve := set.PoolSize > 0 && q.open >= set.PoolSize, false
 	if full && main.ReservePoolTimeout > 0 && q.open < set.PoolSize+set.ReservePoolSize {
@@ -306,17 +306,17 @@ func (p *Pooler) roomFor(q *Pool, a ask) hold {
 	f := q.failure.Load()
 	switch {
 	case f != nil && a.now < f.until.Add(2*TickEvery):
-		return holdBackoff // and the next tick
+		return WaitBackoff // and the next tick
 	case q.logins >= max(1, main.MaxLoginConcurrency):
-		return holdLogins
+		return WaitLogins
 	case full && !reserve:
-		return holdPool
+		return WaitPool
 	case full && a.now.Sub(a.oldest) < main.ReservePoolTimeout+2*TickEvery:
-		return holdReserve // and the next tick
+		return WaitReserve // and the next tick
 	case set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections:
-		return holdDatabase
+		return WaitDatabase
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
-		return holdUser
+		return WaitUser
 	}
-	return holdNone
+	return WaitNone
 }

@@ -100,6 +100,7 @@ func (c *Client) welcome(wel *welcome) {
 	waited := c.state == ClientWaiting
 	c.move(ClientIdle)
 	if waited {
+		c.shard.endWait(c)
 		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
