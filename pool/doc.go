@@ -65,7 +65,8 @@
 //	extras.go    startup parameters that are not tracked
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
-//	statements.go  prepared statements
+//	statements.go  prepared statements; prepared.go those of a server; names.go those of a client
+//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlscan.go finds them in a text
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes

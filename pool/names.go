@@ -264,6 +264,17 @@ func setSize(b []byte, at, size int) []byte {
 	return b
 }
 
+// crowded ends c if it has no room for so many names more. It reports whether it
+// did.
+func (c *Client) crowded(more int) bool {
+	limit := c.w.p.Snapshot().Main.MaxClientPreparedStatements
+	if limit == 0 || len(c.names)+more <= limit {
+		return false
+	}
+	c.disconnect(true, "too many prepared statements (max_client_prepared_statements)")
+	return true
+}
+
 // setName gives c a name, for which the caller counts a holder.
 func (c *Client) setName(name string, st *statement) {
 	if c.names == nil {

@@ -59,9 +59,8 @@ input:
 		case namesMore:
 			break input
 		case namesOne:
-			if limit := c.w.p.Snapshot().Main.MaxClientPreparedStatements; typ == wire.Parse && limit > 0 && len(c.names) >= limit {
+			if typ == wire.Parse && c.crowded(1) {
 				c.sendBoth(out, b[start:i])
-				c.disconnect(true, "too many prepared statements (max_client_prepared_statements)")
 				return
 			}
 		case namesBroken:
@@ -121,6 +120,9 @@ input:
 				}
 				out = c.gather(out, b[start:i])
 				out = c.sql(out, typ, b[i:i+size])
+				if c.state == ClientClosed {
+					return
+				}
 				start = i + size
 				if bare = nil; typ == wire.Parse {
 					bare = b[i : i+size]

@@ -74,6 +74,9 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 		v.ledger.push(owedQuery)
 		return append(out, msg...)
 	}
+	if more := prepares(list); more > 0 && c.crowded(more) {
+		return out
+	}
 	r := rewriting{
 		c: c, v: v, names: map[string]*statement{}, there: map[*statement]bool{}, used: map[*statement]bool{},
 		utf8: strings.EqualFold(c.parameter("client_encoding"), "UTF8"),
@@ -100,6 +103,16 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 	v.ledger.pushRef(owedQuery, ref{sql: &r.sqlWork})
 	out, start := wire.Begin(out, wire.Query)
 	return wire.End(append(append(out, r.text...), 0), start)
+}
+
+// prepares counts the PREPAREs among statements.
+func prepares(list []sqlStatement) (n int) {
+	for _, s := range list {
+		if s.verb == sqlPrepare {
+			n++
+		}
+	}
+	return n
 }
 
 // resolve says what stands on servers for the name in s, and what s means when
@@ -251,6 +264,9 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 	query, types, _ := wire.CutString(body)
 	text := query
 	if list := c.sqlStatements(query); len(list) == 1 {
+		if more := prepares(list); more > 0 && c.crowded(more) {
+			return out
+		}
 		var target string
 		s := list[0]
 		st := c.names[s.name]

@@ -7,7 +7,7 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
-func query(text string) []byte { return wire.AppendQuery(nil, text) }
+func ask(text string) []byte { return wire.AppendQuery(nil, text) }
 
 func tag(text string) []byte { return wire.AppendCommandComplete(nil, text) }
 
@@ -33,8 +33,8 @@ func TestSQLStatementsAreTheirClients(t *testing.T) {
 	b := s.join()
 	exchange := func(c *client, sends, asked string, answers ...[]byte) {
 		t.Helper()
-		c.send(query(sends))
-		s.asked(query(asked))
+		c.send(ask(sends))
+		s.asked(ask(asked))
 		s.answers(append(answers, idle)...)
 		c.gets(append(answers, idle)...)
 	}
@@ -45,46 +45,46 @@ func TestSQLStatementsAreTheirClients(t *testing.T) {
 	exchange(b, "deallocate x", `deallocate "PGBOUNCER_2"`, tag("DEALLOCATE"))
 
 	// Nobody finds another's.
-	b.send(query("execute x"))
-	s.asked(query(`execute "PGBOUNCER_0 x"`))
+	b.send(ask("execute x"))
+	s.asked(ask(`execute "PGBOUNCER_0 x"`))
 	s.answers(sqlError("26000", `prepared statement "PGBOUNCER_0 x" does not exist`, "9"), idle)
 	b.gets(sqlError("26000", `prepared statement "x" does not exist`, "9"), idle)
 
 	// One and the same is shared, and yet prepared when it is asked for.
-	b.send(query("prepare mine as select 1"))
-	s.asked(query(`DEALLOCATE "PGBOUNCER_1";prepare "PGBOUNCER_1" as select 1`))
+	b.send(ask("prepare mine as select 1"))
+	s.asked(ask(`DEALLOCATE "PGBOUNCER_1";prepare "PGBOUNCER_1" as select 1`))
 	s.answers(tag("DEALLOCATE"), tag("PREPARE"), idle)
 	b.gets(tag("PREPARE"), idle)
 
 	// Another server is told what it lacks.
 	arrives := s.another()
-	a.send(query("select 0; execute x"))
+	a.send(ask("select 0; execute x"))
 	arrives()
-	s.asked(query(`select 0; PREPARE "PGBOUNCER_1" as select 1;execute "PGBOUNCER_1"`))
+	s.asked(ask(`select 0; PREPARE "PGBOUNCER_1" as select 1;execute "PGBOUNCER_1"`))
 	s.answers(done, tag("PREPARE"), done, idle)
 	a.gets(done, done, idle)
 	exchange(b, "execute mine", `execute "PGBOUNCER_1"`, done)
 
 	// If that fails, that is the client's error.
 	arrives = s.another()
-	a.send(query("execute x"))
+	a.send(ask("execute x"))
 	arrives()
-	s.asked(query(`PREPARE "PGBOUNCER_1" as select 1;execute "PGBOUNCER_1"`))
+	s.asked(ask(`PREPARE "PGBOUNCER_1" as select 1;execute "PGBOUNCER_1"`))
 	s.answers(sqlError("42P01", "no table", "25"), idle)
 	a.gets(sqlError("42P01", "no table", "1"), idle)
-	b.send(query("deallocate mine"))
-	s.asked(query(`PREPARE "PGBOUNCER_1" AS SELECT;deallocate "PGBOUNCER_1"`))
+	b.send(ask("deallocate mine"))
+	s.asked(ask(`PREPARE "PGBOUNCER_1" AS SELECT;deallocate "PGBOUNCER_1"`))
 	s.answers(tag("PREPARE"), tag("DEALLOCATE"), idle)
 	b.gets(tag("DEALLOCATE"), idle)
-	a.send(query("deallocate all"))
-	s.asked(query("deallocate all"))
+	a.send(ask("deallocate all"))
+	s.asked(ask("deallocate all"))
 	s.answers(tag("DEALLOCATE ALL"), idle)
 	a.gets(tag("DEALLOCATE ALL"), idle)
 }
 
 func TestSQLStatementsAndTheProtocols(t *testing.T) {
 	s, a := newStage(t, "")
-	a.send(query("prepare x as select 1"))
+	a.send(ask("prepare x as select 1"))
 	s.answers(tag("PREPARE"), idle)
 	a.out, s.server.out = nil, nil
 	a.send(join(bind("x"), execute, sync))
@@ -110,13 +110,13 @@ func TestSQLStatementsAndTheProtocols(t *testing.T) {
 	s.answers(reply('1', '1'), idle)
 	arrives = s.another()
 	a.out = nil
-	a.send(query("execute y(1)"))
+	a.send(ask("execute y(1)"))
 	arrives()
-	s.asked(query("PREPARE \"PGBOUNCER_2\" (pg_catalog.int4) AS select $1\n;execute \"PGBOUNCER_2\"(1)"))
+	s.asked(ask("PREPARE \"PGBOUNCER_2\" (pg_catalog.int4) AS select $1\n;execute \"PGBOUNCER_2\"(1)"))
 	s.answers(tag("PREPARE"), done, idle)
 	a.gets(done, idle)
-	a.send(query("execute z(1)"))
-	s.asked(query(`execute "PGBOUNCER_0 z"(1)`))
+	a.send(ask("execute z(1)"))
+	s.asked(ask(`execute "PGBOUNCER_0 z"(1)`))
 	s.answers(idle)
 }
 
@@ -148,29 +148,29 @@ func TestSQLStatementsInTheExtendedProtocol(t *testing.T) {
 	a.send(join(parse("", "prepare y as select 3"), bind(""), execute, sync))
 	s.answers(failed, idle)
 	s.server.out, a.out = nil, nil
-	a.send(query("execute x"))
-	s.asked(query(`execute "PGBOUNCER_3"`))
+	a.send(ask("execute x"))
+	s.asked(ask(`execute "PGBOUNCER_3"`))
 	s.answers(done, idle)
-	a.send(query("execute y"))
-	s.asked(query(`execute "PGBOUNCER_0 y"`))
+	a.send(ask("execute y"))
+	s.asked(ask(`execute "PGBOUNCER_0 y"`))
 	s.answers(failed, idle)
 }
 
 // While it is not known what a Query has done to names, nothing else is read.
 func TestSQLNamesAreWaitedFor(t *testing.T) {
 	s, a := newStage(t, "")
-	a.send(join(query("prepare x as nonsense"), query("prepare x as select 1"), query("execute x")))
-	s.asked(query(`prepare "PGBOUNCER_1" as nonsense`))
+	a.send(join(ask("prepare x as nonsense"), ask("prepare x as select 1"), ask("execute x")))
+	s.asked(ask(`prepare "PGBOUNCER_1" as nonsense`))
 	s.answers(failed, idle)
-	s.asked(query(`prepare "PGBOUNCER_2" as select 1`))
+	s.asked(ask(`prepare "PGBOUNCER_2" as select 1`))
 	s.answers(tag("PREPARE"), idle)
-	s.asked(query(`execute "PGBOUNCER_2"`))
+	s.asked(ask(`execute "PGBOUNCER_2"`))
 	s.answers(done, idle)
 	a.gets(failed, idle, tag("PREPARE"), idle, done, idle)
 
 	// The data of a COPY is not kept from it.
-	a.send(join(query("copy t from stdin; prepare y as select 1"), request('d', []byte("line\n")), request('c')))
-	s.asked(join(query(`copy t from stdin; DEALLOCATE "PGBOUNCER_2";prepare "PGBOUNCER_2" as select 1`), request('d', []byte("line\n")), request('c')))
+	a.send(join(ask("copy t from stdin; prepare y as select 1"), request('d', []byte("line\n")), request('c')))
+	s.asked(join(ask(`copy t from stdin; DEALLOCATE "PGBOUNCER_2";prepare "PGBOUNCER_2" as select 1`), request('d', []byte("line\n")), request('c')))
 	s.answers(request('G', []byte{0, 0, 0}), tag("COPY 1"), tag("DEALLOCATE"), tag("PREPARE"), idle)
 }
 
@@ -178,24 +178,33 @@ func TestSQLNamesAreWaitedFor(t *testing.T) {
 func TestStraySQLStatements(t *testing.T) {
 	s, a := newStage(t, "")
 	long := "prepare x as select 1 -- " + strings.Repeat("x", 1<<16)
-	a.send(query("begin"))
+	a.send(ask("begin"))
 	s.answers(tag("BEGIN"), wire.AppendReadyForQuery(nil, wire.TxOpen))
 	s.server.out = nil
-	a.send(query(long))
-	s.asked(query(long))
+	a.send(ask(long))
+	s.asked(ask(long))
 	s.answers(tag("PREPARE"), wire.AppendReadyForQuery(nil, wire.TxOpen))
-	a.send(query("execute x")) // it may be that
-	s.asked(query(`execute "x"`))
+	a.send(ask("execute x")) // it may be that
+	s.asked(ask(`execute "x"`))
 	s.answers(done, wire.AppendReadyForQuery(nil, wire.TxOpen))
-	a.send(query("commit"))
-	s.asked(query("commit"))
+	a.send(ask("commit"))
+	s.asked(ask("commit"))
 	s.answers(tag("COMMIT"), idle)
-	s.asked(query("DEALLOCATE ALL"))
+	s.asked(ask("DEALLOCATE ALL"))
 	s.answers(tag("DEALLOCATE ALL"), idle)
 	a.out = nil
-	a.send(query("execute x"))
-	s.asked(query(`execute "PGBOUNCER_0 x"`))
+	a.send(ask("execute x"))
+	s.asked(ask(`execute "PGBOUNCER_0 x"`))
 	s.answers(failed, idle)
+}
+
+func TestSQLNamesAreBounded(t *testing.T) {
+	s, a := newStage(t, "max_client_prepared_statements = 2")
+	a.send(ask("prepare x as select 1"))
+	s.answers(tag("PREPARE"), idle)
+	a.out = nil
+	a.send(ask("prepare y as select 1; prepare z as select 2"))
+	a.wantError("too many prepared statements (max_client_prepared_statements)")
 }
 
 // Statements of connect_query are there for all.
@@ -205,11 +214,11 @@ func TestConnectQueryPrepares(t *testing.T) {
 	n := len(w.loop.conns)
 	w.serve()
 	s := &stage{w, w.loop.conns[n]}
-	s.asked(query("prepare x as select 1"))
+	s.asked(ask("prepare x as select 1"))
 	s.answers(tag("PREPARE"), idle)
 	a.wantWelcome()
-	a.send(query("execute x"))
-	s.asked(query(`execute "x"`))
+	a.send(ask("execute x"))
+	s.asked(ask(`execute "x"`))
 	s.answers(done, idle)
 	a.gets(done, idle)
 }
@@ -217,18 +226,18 @@ func TestConnectQueryPrepares(t *testing.T) {
 func TestSQLStatementsAreBounded(t *testing.T) {
 	s, a := newStage(t, "max_prepared_statements = 2")
 	for _, x := range []string{"a", "b"} {
-		a.send(query("prepare " + x + " as select '" + x + "'"))
+		a.send(ask("prepare " + x + " as select '" + x + "'"))
 		s.answers(tag("PREPARE"), idle)
 	}
-	a.send(query("execute a"))
+	a.send(ask("execute a"))
 	s.answers(done, idle)
 	s.server.out, a.out = nil, nil
-	a.send(query("prepare c as select 'c'"))
-	s.asked(join(closing(two), query(`prepare "PGBOUNCER_3" as select 'c'`)))
+	a.send(ask("prepare c as select 'c'"))
+	s.asked(join(closing(two), ask(`prepare "PGBOUNCER_3" as select 'c'`)))
 	s.answers(reply('3'), tag("PREPARE"), idle)
 	a.gets(tag("PREPARE"), idle)
-	a.send(query("execute a; execute b"))
-	s.asked(join(closing("PGBOUNCER_3"), query(`execute "PGBOUNCER_1"; PREPARE "PGBOUNCER_2" as select 'b';execute "PGBOUNCER_2"`)))
+	a.send(ask("execute a; execute b"))
+	s.asked(join(closing("PGBOUNCER_3"), ask(`execute "PGBOUNCER_1"; PREPARE "PGBOUNCER_2" as select 'b';execute "PGBOUNCER_2"`)))
 	s.answers(reply('3'), done, tag("PREPARE"), done, idle)
 	a.gets(done, done, idle)
 }

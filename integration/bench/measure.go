@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgweir/pgweir/integration/load"
@@ -46,21 +47,24 @@ func (r result) ratio(name, base string) float64 {
 
 // results are all that was measured.
 type results struct {
-	loads  []result
-	loops  *result                // pgweir with one loop and with two
-	memory map[string]idleFigures // nil when it was not asked for
+	loads    []result
+	loops    *result                // pgweir with one loop and with two
+	prepared *result                // pgweir by the simple protocol and with prepared statements
+	memory   map[string]idleFigures // nil when it was not asked for
 }
 
 const (
 	oneLoop  = "pgweir loops=1"
 	twoLoops = "pgweir loops=2"
+	simple   = "pgweir simple"
+	prepared = "pgweir prepared"
 )
 
-// idleWork and loopsWork are the two measurements that are not a ratio of CPU
-// time to PgBouncer's.
+// These are the measurements that are not a ratio of CPU time to PgBouncer's.
 const (
-	idleWork  = "memory of idle clients"
-	loopsWork = "loops=2 against loops=1"
+	idleWork     = "memory of idle clients"
+	loopsWork    = "loops=2 against loops=1"
+	preparedWork = "prepared statements against the simple protocol"
 )
 
 func (b *bench) measure(ctx context.Context) (r results, err error) {
@@ -86,6 +90,18 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", loopsWork, err)
 		}
 		r.loops = &one
+	}
+	if b.only.MatchString(preparedWork) {
+		w := workLoads()[0]
+		w.name = preparedWork
+		w.put = func(ctx context.Context, w work, t *target, length time.Duration) (sample, error) {
+			return pgbench("-S", "-M", strings.TrimPrefix(t.name, "pgweir "))(ctx, w, t, length)
+		}
+		one, err := b.compare(ctx, w, []string{simple, prepared}, map[string]map[string]string{simple: w.settings, prepared: w.settings})
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", preparedWork, err)
+		}
+		r.prepared = &one
 	}
 	if b.only.MatchString(idleWork) {
 		r.memory = map[string]idleFigures{}
