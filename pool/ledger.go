@@ -41,7 +41,7 @@ type ref struct {
 type refKind uint8
 
 const (
-	refUse      refKind = iota // a Bind: nothing to undo
+	refUse      refKind = iota // it is used: nothing to undo
 	refRegister                // the client has the name, if it had not been there
 	refPrepare                 // the server has the statement
 	refBoth                    // refRegister and refPrepare

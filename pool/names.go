@@ -169,7 +169,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			return append(out, msg[:end]...)
 		}
 		out = v.tell(out, st)
-		l.push(owedDescribe)
+		l.pushRef(owedDescribe, ref{st: st})
 		out, at := wire.Begin(out, wire.Describe)
 		return wire.End(wire.AppendString(append(out, 'S'), st.name), at)
 	}
@@ -309,23 +309,6 @@ func (v *Server) answerLocal() {
 		}
 		v.ledger.pop()
 		v.local = append(v.local, typ, 0, 0, 0, 4)
-	}
-}
-
-// stalePlan is what Postgres says of a statement whose result has changed
-// since it was prepared, in every language the same.
-const stalePlan = "C0A000\x00"
-
-// heal looks at an error that answered a Bind: if the statement is of no use any
-// more, all servers parse it anew.
-func (v *Server) heal(msg []byte) {
-	if len(v.ledger.undone) == 0 {
-		return
-	}
-	r := v.ledger.undone[0]
-	if r.what == refUse && r.st != nil && bytes.Contains(msg, []byte(stalePlan)) &&
-		bytes.Contains(msg, []byte("RevalidateCachedQuery")) {
-		r.st.version.Add(1)
 	}
 }
 

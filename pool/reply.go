@@ -56,12 +56,20 @@ func (v *Server) Data(b []byte) {
 			v.forward(b[start:i])
 		}
 		if typ == wire.ErrorResponse {
+			if !swallow && v.heal(whole) {
+				v.forward(b[start:i])
+				swallow = true
+			}
+		}
+		if !swallow {
+			v.again = v.again[:0] // an answer is told
+		}
+		if typ == wire.ErrorResponse {
 			if own := v.rename(whole); own != nil && !swallow {
 				v.forward(b[start:i])
 				v.forward(own)
 				swallow = true
 			}
-			v.heal(whole)
 			v.undo()
 			v.bareFailed()
 		}
@@ -245,6 +253,12 @@ func (v *Server) ready(own bool) {
 		v.account(c)
 		if v.status != wire.TxIdle && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
 			v.close("transaction blocks not allowed in statement pooling mode", false)
+			return
+		}
+	}
+	if v.pending == askingAgain {
+		c.askAgain()
+		if v.state == ServerClosed {
 			return
 		}
 	}

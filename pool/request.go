@@ -8,6 +8,7 @@ func (c *Client) relay(b []byte) {
 	start, i := 0, 0 // b[start:i] is to be sent as it is,
 	var out []byte   // and before it this, which is not as it was
 	var bare []byte  // a Parse of the unnamed statement, not used yet
+	var again watch
 input:
 	for i < len(b) {
 		if c.remain > 0 {
@@ -95,6 +96,12 @@ input:
 			}
 			if e != 0 && e != owedCopyEnd && !c.busy {
 				c.begin()
+			}
+			if !again.on && again.first(v, typ, naming) {
+				again = watch{on: true, from: i}
+			}
+			if again.on {
+				again.see(v, typ, name, b, i, size)
 			}
 			switch {
 			case naming == namesOne && !v.ledger.skipping:

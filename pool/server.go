@@ -22,11 +22,13 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
-	prepared prepared
-	bareOf   uint64   // id of the client whose unnamed statement it has, 0 if none is known
-	pending  *sqlWork // of the Query that changes names and is not answered yet; nil if none
-	strays   bool     // it may have statements under names of the client's own choice
-	common   bool     // connect_query has prepared statements for everybody
+	prepared  prepared
+	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
+	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
+	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool     // it is asked again
+	strays    bool     // it may have statements under names of the client's own choice
+	common    bool     // connect_query has prepared statements for everybody
 
 	// What an Execute means for names: of the statement that was told last, of
 	// the unnamed statement, of the unnamed portal. nil: nothing.

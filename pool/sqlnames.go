@@ -58,6 +58,8 @@ type rewriting struct {
 type sqlWork struct {
 	due   []ref  // what its PREPAREs and DEALLOCATEs mean, those that are to come
 	edits []edit // where its text is another than the client's, in order
+
+	executes []*statement
 }
 
 // edit is a part of a text that was replaced. All counts are of characters.
@@ -69,7 +71,7 @@ type edit struct{ at, was, is int }
 func (c *Client) sqlQuery(out, msg []byte) []byte {
 	v := c.server
 	text := msg[wire.HeaderLen : len(msg)-1]
-	list := c.sqlStatements(text)
+	list, all := c.sqlStatements(text)
 	if list == nil {
 		v.ledger.push(owedQuery)
 		return append(out, msg...)
@@ -97,6 +99,9 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 	}
 	r.text = append(r.text, text[at:]...)
 	out = r.makeRoom(out)
+	if all == 1 && list[0].verb == sqlExecute && len(msg) <= maxAgain && !v.repeating && v.status == wire.TxIdle && v.ledger.untouched() {
+		v.again = append(v.again[:0], msg...)
+	}
 	if len(r.due) > 0 {
 		v.pending = &r.sqlWork
 	}
@@ -146,6 +151,9 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 		r.names[s.name], r.there[st] = nil, false
 		mean = ref{st: st, name: s.name, what: refDrop}
 	default: // EXECUTE, or PREPARE of a name that is taken, which Postgres refuses
+		if s.verb == sqlExecute {
+			r.executes = append(r.executes, st)
+		}
 		if !r.tell(st) {
 			target = r.v.nobody(s.name)
 			if s.verb == sqlPrepare {
@@ -263,7 +271,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 	v.toldSQL = nil
 	query, types, _ := wire.CutString(body)
 	text := query
-	if list := c.sqlStatements(query); len(list) == 1 {
+	if list, _ := c.sqlStatements(query); len(list) == 1 {
 		if more := prepares(list); more > 0 && c.crowded(more) {
 			return out
 		}
@@ -286,7 +294,10 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		default:
 			out = v.tell(out, st)
 			target = quoteName(st.name)
-			if s.verb == sqlDeallocate {
+			switch s.verb {
+			case sqlExecute:
+				v.toldSQL = &ref{st: st}
+			case sqlDeallocate:
 				v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
 			}
 		}
@@ -312,14 +323,15 @@ func parsesSQL(body []byte) bool {
 	return ok && mayNameStatements(query)
 }
 
-// sqlExecute deals with an Execute of the unnamed portal, whose statement
-// changes names: it notes that, pushes what is owed, and appends what has to
+// sqlExecute deals with an Execute of the unnamed portal, whose statement uses
+// names or changes them: it notes that, pushes what is owed, and appends what has to
 // come before.
 func (c *Client) sqlExecute(out []byte) []byte {
 	v, t := c.server, &c.w.p.statements
 	r := *v.portalSQL
 	v.portalSQL = nil
 	switch have := c.names[r.name]; {
+	case r.what == refUse:
 	case r.what == refBoth && have == nil:
 		out = v.makeRoom(out, r.st)
 		c.setName(r.name, r.st)
@@ -481,13 +493,13 @@ var typeNames = map[uint32]string{
 // sqlStatements finds the statements of a text of c's that name prepared
 // statements. There are none in encodings whose characters may hold bytes that
 // mean something in SQL: such texts pass as they are.
-func (c *Client) sqlStatements(text []byte) []sqlStatement {
+func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
 	switch strings.ToUpper(c.parameter("client_encoding")) {
 	case "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB":
-		return nil
+		return nil, 0
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
-		return nil
+		return nil, 0
 	}
 	return sqlStatements(text, c.conforming())
 }

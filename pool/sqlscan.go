@@ -64,9 +64,13 @@ func mayNameStatements(text []byte) bool {
 // sqlStatements finds the statements of a text that name prepared statements,
 // in their order. conforming is the session's standard_conforming_strings. What
 // Postgres would refuse to parse is left out, as are names in the form U&"...".
-func sqlStatements(text []byte, conforming bool) (found []sqlStatement) {
+// all counts the statements of whatever kind.
+func sqlStatements(text []byte, conforming bool) (found []sqlStatement, all int) {
 	s := &sqlScanner{text: text, conforming: conforming}
 	for s.next(); s.kind != tokenEnd; s.next() {
+		if !s.over() {
+			all++
+		}
 		st := sqlStatement{at: s.start}
 		known := s.statement(&st)
 		depth := 0
@@ -89,9 +93,9 @@ func sqlStatements(text []byte, conforming bool) (found []sqlStatement) {
 		}
 	}
 	if s.broken {
-		return nil // Postgres reads all of a text before it executes any of it
+		return nil, all // Postgres reads all of a text before it executes any of it
 	}
-	return found
+	return found, all
 }
 
 // tokenKind is what a token of SQL is, as far as it matters here.
