@@ -25,6 +25,7 @@ type Pooler interface {
 	Loops() []pool.LoopInfo
 	Hosts() []pool.HostInfo
 	Waits() []pool.WaitInfo
+	Latencies() []pool.LatencyInfo
 	Statements() []pool.StatementInfo
 	Peers() []pool.PeerInfo
 	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)

@@ -18,6 +18,7 @@ type show struct {
 var shows = []show{
 	{"POOLS", "each pool: who is active, who waits and for how long", poolColumns, showPools},
 	{"WAITS", "why clients wait for a server: how many, how often, how long", waitColumns, showWaits},
+	{"LATENCY", "how long waits, queries, transactions and logins take", latencyColumns, showLatency},
 	{"CLIENTS", "the client connections", clientColumns, showClients},
 	{"SERVERS", "the server connections", socketColumns, showServers},
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},

@@ -47,6 +47,16 @@ func (busyPools) Waits() []pool.WaitInfo {
 	}
 }
 
+func (busyPools) Latencies() []pool.LatencyInfo {
+	total := new(pool.Histogram)
+	for i := range 1000 {
+		total.Record(time.Duration(i+1) * time.Millisecond)
+	}
+	return []pool.LatencyInfo{
+		{Database: "app", User: "joe", Kind: pool.LatencyWait, Recent: new(pool.Histogram), Window: time.Minute, Total: total},
+	}
+}
+
 func (busyPools) Peers() []pool.PeerInfo {
 	return []pool.PeerInfo{{ID: 2, Host: "/run/two", Port: 6432, PoolSize: 20, Sending: 3, Waiting: 4}}
 }
@@ -225,6 +235,7 @@ func TestShowColumns(t *testing.T) {
 			"sv_active:23 sv_active_cancel:23 sv_being_canceled:23 sv_idle:23 sv_used:23 sv_tested:23 sv_login:23 " +
 			"maxwait:23 maxwait_us:23 pool_mode:25 load_balance_hosts:25",
 		"CLIENTS":        socket + " wait_reason:25",
+		"LATENCY":        "database:25 user:25 kind:25 since:25 count:20 p50_us:20 p90_us:20 p95_us:20 p99_us:20 p999_us:20 max_us:20",
 		"WAITS":          "database:25 user:25 wait_reason:25 waiting:23 longest_us:20 waits:20 total_us:20 max_us:20",
 		"SERVERS":        socket,
 		"SOCKETS":        buffers,

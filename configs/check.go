@@ -3,10 +3,12 @@ package configs
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,10 +28,19 @@ func checkMain(m *Main) (key, text string) {
 		return "auth_type", "cert requires client_tls_sslmode=verify-full"
 	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
 		return "auth_type", "ldap requires auth_ldap_options"
+	case !validHTTPListen(m.HTTPListen):
+		return "http_listen", fmt.Sprintf("invalid value %q: must be host:port, with a port from 1 to 65535, or empty", m.HTTPListen)
 	case !slices.Contains(syslogFacilities, strings.ToLower(m.SyslogFacility)):
 		return "syslog_facility", fmt.Sprintf("there is no %q: must be one of %s", m.SyslogFacility, strings.Join(syslogFacilities, ", "))
 	}
 	return "", ""
+}
+
+// validHTTPListen reports whether s is empty or an address to listen on.
+func validHTTPListen(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return s == "" || err == nil && bad == nil && n > 0 && host != ""
 }
 
 // onlyLocal reports whether nobody but this machine can connect.

@@ -114,6 +114,7 @@ type Main struct {
 
 	AuthQueryCache      time.Duration
 	ClientBuffer        int // bytes
+	HTTPListen          string
 	Loops               int
 	MaxLoginConcurrency int
 

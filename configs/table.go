@@ -522,6 +522,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.ClientBuffer },
 	},
 	{
+		Name: "http_listen", Default: "", Restart: true,
+		Meaning: "Address, as host:port, that answers /metrics, /healthz and /readyz over HTTP, to anybody who can reach it; * as the host is every address; empty: none.",
+		field:   func(m *Main) any { return &m.HTTPListen },
+	},
+	{
 		Name: "loops", Default: "0", Restart: true,
 		Meaning: "Event loops; 0: one less than the processors in use, at least one.",
 		field:   func(m *Main) any { return &m.Loops },

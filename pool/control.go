@@ -504,10 +504,15 @@ func (p *Pooler) each(fn func(w *Worker)) {
 // done. It blocks, and must not be called on a loop.
 func (p *Pooler) gather(fn func(w *Worker)) {
 	for _, w := range p.workers {
-		done := make(chan struct{})
-		if !w.loop.Post(func() { fn(w); close(done) }) {
-			continue // the loop has stopped: nothing is left there
-		}
+		w.ask(func() { fn(w) })
+	}
+}
+
+// ask runs fn on the loop of w and returns when it is done. A loop that has
+// stopped has nothing left.
+func (w *Worker) ask(fn func()) {
+	done := make(chan struct{})
+	if w.loop.Post(func() { fn(); close(done) }) {
 		<-done
 	}
 }

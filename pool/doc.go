@@ -75,7 +75,8 @@
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
 //	control.go   PAUSE, KILL, RELOAD, shutdown; drain.go the gentle one
-//	info.go, stats.go, log.go   what can be seen from outside
+//	info.go, stats.go, latency.go, log.go   what can be seen from outside
+//	histogram.go                counts of durations
 //	state.go, list.go           states; lists
 //	verify.go                   whether all of this holds, for tests
 package pool

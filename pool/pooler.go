@@ -137,6 +137,7 @@ type Pooler struct {
 	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
 	periods   [2]period             // the begin of the last stats period, and of this one
 	reloading sync.Mutex            // held over a whole reload, by chores only
+	measuring sync.Mutex            // held while histograms are gathered, by chores only; guards Pool.history
 }
 
 // New makes a Pooler over the loops of o. Nothing happens until the loops run.
@@ -247,6 +248,8 @@ type Pool struct {
 	*slots
 	logins  int // servers being opened
 	idleFor wire.Time
+
+	history history // see latency.go
 }
 
 // lane is what one loop's Shard of a pool publishes to the others. Only its

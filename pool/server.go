@@ -208,6 +208,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	s.rolesAsked = s.w.now() // the login saw to it
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
+	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	if !v.attach(session.Socket) {
 		s.provide()
 		return

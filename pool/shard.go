@@ -39,6 +39,8 @@ type Shard struct {
 
 	greeting *greeting // of the last login, nil before
 	stats    Counters
+
+	latencies latencies // counted in this stats period
 }
 
 // slack is by how much a waiter elsewhere must be older than one's own before
@@ -156,6 +158,8 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
 		s.endWait(c)
+	} else {
+		s.latencies[LatencyWait].Record(0)
 	}
 	c.move(ClientActive)
 	v.move(ServerActive)

@@ -94,13 +94,16 @@ func (c *Client) welcome(wel *welcome) {
 	}
 	b = wire.AppendReadyForQuery(b, wire.TxIdle)
 	w.scratch = b
-	c.endLogin()
-	c.shard.stats.ClientLogins++
-	c.conn.Write(b)
 	waited := c.state == ClientWaiting
-	c.move(ClientIdle)
 	if waited {
 		c.shard.endWait(c)
+	}
+	c.endLogin()
+	c.shard.stats.ClientLogins++
+	c.shard.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	c.conn.Write(b)
+	c.move(ClientIdle)
+	if waited {
 		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
