@@ -66,6 +66,7 @@
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
 //	statements.go  prepared statements; prepared.go those of a server; names.go those of a client
+//	again.go     what is asked again after a table was altered
 //	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlscan.go finds them in a text
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
