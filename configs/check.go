@@ -142,7 +142,7 @@ func (l *loader) checkAuth(m *Main) {
 		return // the auth_file is missing or empty: one warning is enough
 	}
 	for d := range l.snap.entries() {
-		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && !known {
+		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && d.PasswordCommand == "" && !known {
 			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: user %s has no password here nor in auth_file; the server must ask for none", d.Name, d.User))
 		}
 	}

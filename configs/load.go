@@ -180,6 +180,9 @@ func (l *loader) database(at pos, name, val string) {
 	l.twice(at, l.databaseAt, "database", name)
 	d := newDatabase(name)
 	notes, err := parseParams(d, databaseParams, val)
+	if err == nil && d.Password != "" && d.PasswordCommand != "" {
+		err = errors.New("password and password_command: it can have only one of them")
+	}
 	l.tell(at, "database "+name, notes, err)
 	if err != nil {
 		return

@@ -171,7 +171,9 @@ func (p *Pooler) order(q *Pool) dial.Request {
 		}
 	}
 	r.Params = append(r.Params, [2]string{"user", q.user.Name})
-	r.Secret, r.Keys = p.serverSecret(q)
+	if r.PasswordCommand = conf.PasswordCommand; r.PasswordCommand == "" {
+		r.Secret, r.Keys = p.serverSecret(q)
+	}
 	return r
 }
 

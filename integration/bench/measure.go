@@ -51,6 +51,8 @@ type results struct {
 	loops    *result                // pgweir with one loop and with two
 	prepared *result                // pgweir by the simple protocol and with prepared statements
 	memory   map[string]idleFigures // nil when it was not asked for
+
+	counting time.Duration // see countingCost; 0 when it was not asked for
 }
 
 const (
@@ -102,6 +104,11 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", preparedWork, err)
 		}
 		r.prepared = &one
+	}
+	if b.only.MatchString(histogramsWork) {
+		if r.counting, err = countingCost(); err != nil {
+			return r, fmt.Errorf("%s: %w", histogramsWork, err)
+		}
 	}
 	if b.only.MatchString(idleWork) {
 		r.memory = map[string]idleFigures{}

@@ -85,6 +85,7 @@ func (r report) markdown() string {
 	r.memory(&b)
 	r.own(&b, r.results.loops, twoLoops, oneLoop)
 	r.own(&b, r.results.prepared, prepared, simple)
+	r.histograms(&b)
 
 	b.WriteString("\n## All figures\n\n| work | target | tps | p50 ms | p99 ms | CPU µs per transaction | user | system | to PgBouncer |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	all := r.results.loads
