@@ -8,9 +8,12 @@ import (
 
 // After a table was altered, Postgres refuses what was prepared before:
 // "cached plan must not change result type". It does so for the sake of
-// clients that know the old type of the result. Servers then parse the
-// statement anew, and a batch that was refused is asked again, without its
-// client noticing, if that is safe:
+// clients that know the old type of the result. The statement is then retired:
+// another takes its place for all who prepare it from now on, or who ask what
+// its result looks like with each use; the others go on being refused.
+//
+// A batch that was refused is asked again, without its client noticing, if that
+// is safe:
 //
 //   - no transaction was open, and the refusal is the first answer: nothing was
 //     done, and nothing of it was told;
@@ -94,32 +97,53 @@ func (l *ledger) untouched() bool {
 // since it was prepared, in every language the same.
 const stalePlan = "C0A000\x00"
 
-// heal looks at an error: if it says that a statement is of no use any more, all
-// servers parse it anew. It reports whether the batch is to be asked again; the
-// error and the ReadyForQuery behind it are not the client's then.
-func (v *Server) heal(msg []byte) (again bool) {
-	l := &v.ledger
+// outdated is what a client is told that has a retired statement, and does not
+// ask what its result looks like, where the server lacks the statement.
+var outdated = func() []byte {
+	out, at := wire.Begin(nil, wire.ErrorResponse)
+	for _, field := range []string{
+		"SERROR", "VERROR", "C0A000", "Mcached plan must not change result type", "RRevalidateCachedQuery", "",
+	} {
+		out = wire.AppendString(out, field)
+	}
+	return wire.End(out, at)
+}()
+
+// heal looks at an error. If it says that the result of a statement has
+// changed, the statement is retired; again then tells whether the batch is to be
+// asked again: the error and the ReadyForQuery behind it are not the client's.
+// instead is what the client is to be told in its place, nil if the error
+// itself.
+func (v *Server) heal(msg []byte) (instead []byte, again bool) {
+	l, t := &v.ledger, &v.shard.w.p.statements
+	var used *statement
+	if len(l.undone) > 0 && l.undone[0].what == refUse {
+		used = l.undone[0].st
+	}
+	if used != nil && used.retired.Load() && bytes.Contains(msg, []byte("C26000\x00")) {
+		return outdated, false
+	}
 	if !bytes.Contains(msg, []byte(stalePlan)) || !bytes.Contains(msg, []byte("RevalidateCachedQuery")) {
-		return false
+		return nil, false
 	}
 	work := l.work()
 	switch {
 	case work != nil:
 		for _, st := range work.executes {
-			st.version.Add(1)
+			t.retire(st)
 		}
-	case len(l.undone) > 0 && l.undone[0].what == refUse && l.undone[0].st != nil:
-		l.undone[0].st.version.Add(1)
+	case used != nil:
+		t.retire(used)
 	default:
-		return false
+		return nil, false
 	}
 	c := v.client
 	if len(v.again) == 0 || c == nil || c.remain > 0 || l.n != 1 || v.status != wire.TxIdle {
-		return false
+		return nil, false
 	}
 	l.ring[l.head] |= owedSwallow
 	v.pending = askingAgain
-	return true
+	return nil, true
 }
 
 // askAgain has the server asked again what it has refused.

@@ -47,7 +47,6 @@ const (
 	refBoth                    // refRegister and refPrepare
 	refForget                  // the client has the name no more
 	refEvict                   // the server has the statement no more
-	refStale                   // the same of one that is parsed anew right after
 	refDrop                    // neither client nor server have it any more
 	refAll                     // neither has any more
 	refStray                   // the server has one that is nobody's

@@ -125,7 +125,9 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		if st != nil {
 			// Postgres says what is wrong with that: the server has a
 			// statement of that name, or gets it now.
+			st, drop := c.inPlaceOf(st)
 			out = v.tell(out, st)
+			drop()
 			l.push(owedParse)
 			out, at := wire.Begin(out, wire.Parse)
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
@@ -154,7 +156,15 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			l.push(owedBind)
 			return append(out, msg[:end]...) // Postgres says that there is none
 		}
-		out = v.tell(out, st)
+		told := st.private || st.retired.Load() // no matter else
+		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
+			st = c.renew(string(name), st)
+		}
+		if !st.retired.Load() {
+			v.blind = !told
+			out = v.tell(out, st)
+			v.blind = false
+		}
 		if len(portal) == 1 {
 			v.portalSQL = v.toldSQL
 		}
@@ -168,6 +178,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			l.push(owedDescribe)
 			return append(out, msg[:end]...)
 		}
+		st = c.renew(string(name), st)
 		out = v.tell(out, st)
 		l.pushRef(owedDescribe, ref{st: st})
 		out, at := wire.Begin(out, wire.Describe)
@@ -180,6 +191,37 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(name), what: refForget})
 	c.forget(string(name))
 	return out
+}
+
+// describesPortal reports whether input begins with a Describe of the portal,
+// given with its zero byte.
+func describesPortal(in, portal []byte) bool {
+	typ, size, ok, err := wire.Peek(in, maxNames)
+	return ok && err == nil && typ == wire.Describe && size <= len(in) && in[wire.HeaderLen] == 'P' &&
+		bytes.Equal(in[wire.HeaderLen+1:size], portal)
+}
+
+// renew returns what takes the place of st, which c calls name, if it was
+// retired: from now on c means that, for it is told what its result looks like.
+func (c *Client) renew(name string, st *statement) *statement {
+	if !st.retired.Load() {
+		return st
+	}
+	next := c.w.p.statements.renewed(st)
+	c.forget(name)
+	c.setName(name, next)
+	return next
+}
+
+// inPlaceOf returns what takes the place of st for one use, if it was retired.
+// It is held until drop is called.
+func (c *Client) inPlaceOf(st *statement) (_ *statement, drop func()) {
+	if !st.retired.Load() {
+		return st, func() {}
+	}
+	t := &c.w.p.statements
+	next := t.renewed(st)
+	return next, func() { t.release(next) }
 }
 
 // noStatement is a name that no server has.

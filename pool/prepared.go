@@ -13,16 +13,15 @@ type prepared struct {
 
 type preparation struct {
 	links[preparation]
-	st      *statement
-	version uint32
+	st *statement
 }
 
 func (p *preparation) at() *links[preparation] { return &p.links }
 
-// has reports whether the server has st as it should be, and notes its use.
+// has reports whether the server has st, and notes its use.
 func (p *prepared) has(st *statement) bool {
 	e := p.of[st]
-	if e == nil || e.version != st.version.Load() {
+	if e == nil {
 		return false
 	}
 	if p.lru.head != e {
@@ -34,19 +33,18 @@ func (p *prepared) has(st *statement) bool {
 
 // add notes that the server has st, which it had not.
 func (p *prepared) add(st *statement) {
-	p.restore(st, st.version.Load())
+	p.restore(st)
 	e := p.of[st]
 	p.lru.remove(e)
 	p.lru.pushFront(e)
 }
 
-// restore notes that the server still has a version of st, which it was
-// thought to have lost.
-func (p *prepared) restore(st *statement, version uint32) {
+// restore notes that the server still has st, which it was thought to have lost.
+func (p *prepared) restore(st *statement) {
 	if p.of == nil {
 		p.of = map[*statement]*preparation{}
 	}
-	e := &preparation{st: st, version: version}
+	e := &preparation{st: st}
 	p.of[st] = e
 	p.lru.pushBack(e)
 }
@@ -86,7 +84,7 @@ func (v *Server) tell(out []byte, st *statement) []byte {
 func (v *Server) makeRoom(out []byte, st *statement) []byte {
 	p := v.shard.w.p
 	if v.prepared.remove(st) {
-		out = v.appendClose(out, st, refStale)
+		out = v.appendClose(out, st, refEvict)
 		p.statements.release(st)
 	}
 	for limit := p.Snapshot().Main.MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
@@ -173,12 +171,8 @@ func (v *Server) undo() {
 		if (r.what == refPrepare || r.what == refBoth) && v.prepared.remove(r.st) {
 			t.release(r.st)
 		}
-		if (r.what == refEvict || r.what == refStale || r.what == refDrop) && v.prepared.of[r.st] == nil {
-			version := r.st.version.Load()
-			if r.what == refStale {
-				version--
-			}
-			v.prepared.restore(r.st, version)
+		if (r.what == refEvict || r.what == refDrop) && v.prepared.of[r.st] == nil {
+			v.prepared.restore(r.st)
 			t.again(r.st)
 		}
 		if c == nil {

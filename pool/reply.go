@@ -56,22 +56,23 @@ func (v *Server) Data(b []byte) {
 			v.forward(b[start:i])
 		}
 		if typ == wire.ErrorResponse {
-			if !swallow && v.heal(whole) {
+			instead, again := v.heal(whole)
+			v.undo()
+			v.bareFailed()
+			if instead == nil {
+				instead = v.rename(whole)
+			}
+			if !swallow && (again || instead != nil) {
 				v.forward(b[start:i])
 				swallow = true
+				if !again {
+					v.forward(instead)
+					v.again = v.again[:0]
+				}
 			}
 		}
 		if !swallow {
 			v.again = v.again[:0] // an answer is told
-		}
-		if typ == wire.ErrorResponse {
-			if own := v.rename(whole); own != nil && !swallow {
-				v.forward(b[start:i])
-				v.forward(own)
-				swallow = true
-			}
-			v.undo()
-			v.bareFailed()
 		}
 		v.remain = size - len(whole)
 		v.swallow = swallow

@@ -27,6 +27,7 @@ type Server struct {
 	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
 	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
 	repeating bool     // it is asked again
+	blind     bool     // the statement being told is bound by a client that does not ask what its result looks like
 	strays    bool     // it may have statements under names of the client's own choice
 	common    bool     // connect_query has prepared statements for everybody
 

@@ -136,7 +136,7 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 	switch {
 	case s.verb == sqlPrepare && st == nil:
 		st = r.c.w.p.statements.findSQL(r.c.meaning(text), text[s.after:s.end])
-		if r.has(st) || r.stale(st) {
+		if r.has(st) {
 			r.inject("DEALLOCATE "+quoteName(st.name), ref{st: st, what: refEvict})
 		}
 		r.names[s.name], r.there[st] = st, true
@@ -144,13 +144,16 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 	case st == nil:
 		return r.v.nobody(s.name), mean
 	case s.verb == sqlDeallocate:
-		if !r.has(st) && !r.stale(st) {
+		if !r.has(st) {
 			// It is of no use any more, and its text might fail by now.
 			r.inject(prepareNothing(quoteName(st.name)), ref{})
 		}
 		r.names[s.name], r.there[st] = nil, false
 		mean = ref{st: st, name: s.name, what: refDrop}
 	default: // EXECUTE, or PREPARE of a name that is taken, which Postgres refuses
+		var drop func()
+		st, drop = r.c.inPlaceOf(st)
+		defer drop()
 		if s.verb == sqlExecute {
 			r.executes = append(r.executes, st)
 		}
@@ -168,18 +171,12 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 // prepareNothing is a PREPARE that can't fail but for the name.
 func prepareNothing(name string) string { return "PREPARE " + name + " AS SELECT" }
 
-// has reports whether the server will have st as it should be.
+// has reports whether the server will have st.
 func (r *rewriting) has(st *statement) bool {
 	if there, known := r.there[st]; known || r.none {
 		return there
 	}
 	return r.v.prepared.has(st)
-}
-
-// stale reports whether the server will have st, and not as it should be.
-func (r *rewriting) stale(st *statement) bool {
-	_, known := r.there[st]
-	return !known && !r.none && r.v.prepared.of[st] != nil && !r.v.prepared.has(st)
 }
 
 // tell has the server told st if it lacks it. It reports false if that can't be
@@ -192,9 +189,6 @@ func (r *rewriting) tell(st *statement) bool {
 	text, ok := st.inSQL()
 	if !ok {
 		return false
-	}
-	if r.stale(st) {
-		r.inject("DEALLOCATE "+quoteName(st.name), ref{st: st, what: refEvict})
 	}
 	r.v.shard.stats.ServerParses++
 	r.inject(text, ref{st: st, what: refPrepare})
@@ -291,14 +285,20 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 				v.ledger.pushTelling(ref{})
 				out = append(out, sqlTelling(prepareNothing(target))...)
 			}
-		default:
+		case s.verb == sqlDeallocate:
+			st = c.renew(s.name, st)
 			out = v.tell(out, st)
 			target = quoteName(st.name)
-			switch s.verb {
-			case sqlExecute:
+			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
+		case v.blind && st.retired.Load():
+			target = quoteName(st.name) // to be refused
+		default:
+			st, drop := c.inPlaceOf(st)
+			defer drop()
+			out = v.tell(out, st)
+			target = quoteName(st.name)
+			if s.verb == sqlExecute {
 				v.toldSQL = &ref{st: st}
-			case sqlDeallocate:
-				v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
 			}
 		}
 		if target != "" {

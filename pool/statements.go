@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -21,7 +22,7 @@ import (
 // whatever loop: servers parse it once. Statements prepared under different
 // values of search_path are different ones, for their tables may be.
 
-// statement is immutable but for version.
+// statement is immutable but for retired and holders.
 type statement struct {
 	key    string
 	number uint64
@@ -34,9 +35,10 @@ type statement struct {
 	// servers are told it anew before each use.
 	private bool
 
-	// version goes up when what servers have made of the statement is of no
-	// use any more (a table was altered): they parse it anew.
-	version atomic.Uint32
+	// retired is set when a server has said that the result of the statement is
+	// not what it was. Another then takes its place; who still has this one was
+	// told of the old result, if of any, and no server is told it again.
+	retired atomic.Bool
 
 	holders int // names of clients and servers that have it; guarded by statements.mu
 }
@@ -93,7 +95,7 @@ func (st *statement) text() (query string, types []uint32) {
 func (t *statements) again(st *statement) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if st.holders++; t.byKey[st.key] == nil && !st.private {
+	if st.holders++; t.byKey[st.key] == nil && !st.private && !st.retired.Load() {
 		t.keep(st)
 	}
 }
@@ -127,5 +129,30 @@ func (t *statements) own(body []byte) *statement {
 	t.last++
 	return &statement{
 		number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), parse: bytes.Clone(body), private: true, holders: 1,
+	}
+}
+
+// renewed returns the statement that has taken the place of st, which was
+// retired, and counts a holder.
+func (t *statements) renewed(st *statement) *statement {
+	if st.tail != "" {
+		next := t.findSQL(strings.TrimSuffix(st.key, "\x01"+st.tail), []byte(st.tail))
+		t.again(next)
+		return next
+	}
+	body := st.parse[wire.HeaderLen+len(st.name)+1:]
+	return t.hold(st.key[:len(st.key)-len(body)-1], body)
+}
+
+// retire has the next who prepares what st is get another statement.
+func (t *statements) retire(st *statement) {
+	if st.private {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st.retired.Store(true)
+	if t.byKey[st.key] == st {
+		delete(t.byKey, st.key)
 	}
 }
