@@ -76,7 +76,7 @@ func TestExporter(t *testing.T) {
 		t.Errorf("version %q, %v", version, err)
 	}
 	for _, e := range exported {
-		for _, r := range ask(ctx, t, console, e.show) {
+		for _, r := range showRows(ctx, t, console, e.show) {
 			for _, label := range e.labels {
 				switch r[label].(type) {
 				case nil, int64, string:
@@ -94,13 +94,13 @@ func TestExporter(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range ask(ctx, t, console, "lists") {
+	for _, r := range showRows(ctx, t, console, "lists") {
 		if !isNumber(r["items"]) {
 			t.Errorf("SHOW LISTS: %v", r)
 		}
 		set[fmt.Sprintf("pgbouncer lists: %s", r["list"])] = true
 	}
-	for _, r := range ask(ctx, t, console, "config") {
+	for _, r := range showRows(ctx, t, console, "config") {
 		if key := fmt.Sprint(r["key"]); key == "max_client_conn" || key == "max_user_connections" {
 			if !isNumber(r["value"]) || len(r) != 4 {
 				t.Errorf("SHOW CONFIG: %v", r)
@@ -129,8 +129,8 @@ func TestExporter(t *testing.T) {
 // reserve_pool_size since then, and here.
 const renamed = "pgbouncer_databases_reserve_pool{name,host,port,database,force_user,pool_mode}"
 
-// ask returns the rows of a SHOW, by column.
-func ask(ctx context.Context, t *testing.T, db *sql.DB, show string) (all []map[string]any) {
+// showRows returns the rows of a SHOW, by column.
+func showRows(ctx context.Context, t *testing.T, db *sql.DB, show string) (all []map[string]any) {
 	t.Helper()
 	rows, err := db.QueryContext(ctx, "SHOW "+show+";")
 	if err != nil {

@@ -54,6 +54,8 @@ type ask struct {
 	now    wire.Time
 	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
 	fill   int       // if not 0: only up to so many servers
+	anew   bool      // with a secret of its own: that another one was refused does not count
+	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
 }
 
 // reserve takes a slot for one more server of q: the only place where the
@@ -62,8 +64,21 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a ask) WaitReason {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if h := p.obstacleLocked(q, a); h != WaitNone && !a.swap {
+		return h
+	}
+	q.open++
+	q.logins++
+	q.db.open++
+	q.user.open++
+	q.db.idleSince = 0
+	return WaitNone
+}
+
+// obstacleLocked is what stands in the way of one more server of q.
+func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until {
+	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
 	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
@@ -88,11 +103,6 @@ func (p *Pooler) reserve(q *Pool, a ask) WaitReason {
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return WaitUser
 	}
-	q.open++
-	q.logins++
-	q.db.open++
-	q.user.open++
-	q.db.idleSince = 0
 	return WaitNone
 }
 
