@@ -49,12 +49,25 @@ type backend struct {
 	last     tag      // executed last
 }
 
-type prepared struct{ s *stmt } // nil: an empty query
+type prepared struct {
+	s     *stmt // nil: an empty query
+	shape int   // of the table, then
+}
+
+// stale is the error of a statement whose result has changed, nil if it has not.
+func (b *backend) stale(p *prepared) *pgError {
+	if p == nil || p.s == nil || p.s.verb != "shaped" || p.shape == b.pg.shape {
+		return nil
+	}
+	return &pgError{"0A000", "cached plan must not change result type (RevalidateCachedQuery)"}
+}
 
 type portal struct {
 	s    *stmt
 	arg  string // $1 of a lookup
 	done int    // rows so far
+
+	shape int // of the table, which is locked until the portal is gone
 }
 
 type temp struct {
@@ -349,8 +362,8 @@ func (b *backend) simple(list []stmt) {
 		return
 	}
 	s := &list[0]
-	if s := b.target(s); s.rows() && b.status != wire.TxFailed {
-		b.describe(s)
+	if target := b.target(s); target.rows() && b.status != wire.TxFailed && (target == s || b.stale(b.prepared[s.name]) == nil) {
+		b.describe(target, b.pg.shape)
 	}
 	b.execute(s, nil, 0, func(err *pgError) {
 		if err != nil {
@@ -362,7 +375,7 @@ func (b *backend) simple(list []stmt) {
 }
 
 // describe says what rows of s look like.
-func (b *backend) describe(s *stmt) {
+func (b *backend) describe(s *stmt, shape int) {
 	if s != nil && s.verb == "lookup" {
 		b.columns("name", "secret")
 		return
@@ -371,7 +384,11 @@ func (b *backend) describe(s *stmt) {
 		b.empty(wire.NoData)
 		return
 	}
-	b.columns(rowColumns...)
+	names := rowColumns
+	if s.verb == "shaped" {
+		names = append(slices.Clone(names), "shape"+strconv.Itoa(shape))
+	}
+	b.columns(names...)
 }
 
 // columns emits a RowDescription.
@@ -414,7 +431,7 @@ func (b *backend) lookup(name string) {
 var rowColumns = []string{"tag", "pid", "left", "params", "filler"}
 
 // row is what a session tells of itself.
-func (b *backend) row(s *stmt) []byte {
+func (b *backend) row(s *stmt, shape int) []byte {
 	var left []string
 	for _, t := range b.temps {
 		left = append(left, "temp "+t.name)
@@ -429,12 +446,16 @@ func (b *backend) row(s *stmt) []byte {
 	for _, g := range b.gucs[:b.pg.reported] {
 		params = append(params, g.name+"="+g.value)
 	}
-	out, at := wire.Begin(nil, wire.DataRow)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(rowColumns)))
-	for _, col := range []string{
+	cols := []string{
 		s.tag.String(), strconv.Itoa(int(b.pid)), strings.Join(left, ","), strings.Join(params, "\x1f"),
 		strings.Repeat("x", s.arg(1, 0)),
-	} {
+	}
+	if s.verb == "shaped" {
+		cols = append(cols, "shape"+strconv.Itoa(shape))
+	}
+	out, at := wire.Begin(nil, wire.DataRow)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(cols)))
+	for _, col := range cols {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(col)))
 		out = append(out, col...)
 	}
@@ -455,12 +476,19 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	}
 	b.begin()
 	if target := b.target(s); target != s {
+		if err := b.stale(b.prepared[s.name]); err != nil {
+			then(err)
+			return
+		}
 		b.execute(target, p, limit, then)
 		return
 	}
 	switch s.verb {
-	case "select":
+	case "select", "shaped":
 		b.rows(s, p, limit)
+	case "alter":
+		b.pg.shape++
+		b.complete("ALTER " + s.tag.String())
 	case "slow", "hang":
 		b.running = &running{tag: s.tag, endless: s.verb == "hang"}
 		r := b.running
@@ -571,16 +599,16 @@ func (b *backend) rows(s *stmt, p *portal, limit int) {
 	if s.verb != "select" {
 		n = 1
 	}
-	from := 0
+	from, shape := 0, b.pg.shape
 	if p != nil {
-		from = p.done
+		from, shape = p.done, p.shape
 	}
 	to := n
 	if limit > 0 {
 		to = min(n, from+limit)
 	}
 	for range to - from {
-		b.emit(b.row(s))
+		b.emit(b.row(s, shape))
 	}
 	if p != nil {
 		p.done = to

@@ -77,7 +77,7 @@ func (b *backend) extended(typ byte, body []byte) {
 			fail("42P05", "prepared statement \""+name+"\" already exists")
 			return
 		}
-		p := &prepared{}
+		p := &prepared{shape: b.pg.shape}
 		if len(list) == 1 {
 			p.s = &list[0]
 		}
@@ -99,8 +99,12 @@ func (b *backend) extended(typ byte, body []byte) {
 			b.failed(aborted(p.s), true)
 			return
 		}
+		if err := b.stale(p); err != nil {
+			b.failed(err, true)
+			return
+		}
 		b.begin()
-		b.portals[name] = &portal{s: p.s}
+		b.portals[name] = &portal{s: p.s, shape: b.pg.shape}
 		if p.s != nil && p.s.verb == "lookup" {
 			b.portals[name].arg = lookupArg(body)
 		}
@@ -110,10 +114,15 @@ func (b *backend) extended(typ byte, body []byte) {
 		body = body[1:]
 		name := next()
 		var s *stmt
+		shape := b.pg.shape
 		if what == 'S' {
 			p := b.prepared[name]
 			if p == nil {
 				fail("26000", "prepared statement \""+name+"\" does not exist")
+				return
+			}
+			if err := b.stale(p); err != nil {
+				b.failed(err, true)
 				return
 			}
 			s = p.s
@@ -124,9 +133,9 @@ func (b *backend) extended(typ byte, body []byte) {
 				fail("34000", "portal \""+name+"\" does not exist")
 				return
 			}
-			s = p.s
+			s, shape = p.s, p.shape
 		}
-		b.describe(b.target(s))
+		b.describe(b.target(s), shape)
 	case wire.Execute:
 		name := next()
 		limit := int(binary.BigEndian.Uint32(body))

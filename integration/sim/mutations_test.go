@@ -131,6 +131,14 @@ var mutations = []mutation{
 		"	if r.what == refDrop && c.names[r.name] == r.st {\n", "	if r.what == refEvict && c.names[r.name] == r.st {\n",
 	},
 	{
+		"a batch is asked again of which something was answered", "pool/reply.go",
+		"			v.again = v.again[:0] // an answer is told\n", "",
+	},
+	{
+		"a batch is asked again while others are under way", "pool/again.go",
+		"v.ledger.untouched()", "v.ledger.n >= 0",
+	},
+	{
 		"a statement that nobody has any more is kept", "pool/statements.go",
 		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
 	},

@@ -63,7 +63,7 @@ func (b *backend) prepare(s *stmt) *pgError {
 	case s.verb == "prepare" && p != nil:
 		return &pgError{"42P05", `prepared statement "` + s.name + `" already exists`}
 	case s.verb == "prepare":
-		b.prepared[s.name] = &prepared{s.inner}
+		b.prepared[s.name] = &prepared{s.inner, b.pg.shape}
 		b.complete("PREPARE")
 	case p == nil:
 		return &pgError{"26000", `prepared statement "` + s.name + `" does not exist`}
@@ -105,6 +105,8 @@ func (c *client) sqlStatement(has names) (text string, about *stmt, code string)
 			inner = fmt.Sprintf("slow %v %d", c.tag(), 1+w.rng.IntN(20))
 		case 2:
 			inner = fmt.Sprintf("fail %v", c.tag())
+		case 3:
+			inner = fmt.Sprintf("shaped %v", c.tag())
 		}
 		text = "prepare " + name + " as " + inner
 		if there {
