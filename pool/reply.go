@@ -59,7 +59,7 @@ func (v *Server) Data(b []byte) {
 			instead, again := v.heal(whole)
 			v.undo()
 			v.bareFailed()
-			if instead == nil {
+			if instead == nil && len(whole) == size {
 				instead = v.rename(whole)
 			}
 			if !swallow && (again || instead != nil) {

@@ -61,7 +61,6 @@ input:
 			break input
 		case namesOne:
 			if typ == wire.Parse && c.crowded(1) {
-				c.sendBoth(out, b[start:i])
 				return
 			}
 		case namesBroken:

@@ -223,6 +223,20 @@ func TestConnectQueryPrepares(t *testing.T) {
 	a.gets(done, idle)
 }
 
+// An error that is too long to be seen whole reaches the client as it is.
+func TestLongErrorOfSQL(t *testing.T) {
+	s, a := newStage(t, "")
+	a.send(ask("prepare x as select 1"))
+	s.answers(tag("PREPARE"), idle)
+	a.send(ask("execute x"))
+	a.out = nil
+	long := request('E', "SERROR", "C22000", "M"+strings.Repeat("long ", 50_000), "P9", byte(0))
+	s.server.in = append(s.server.in, long[:70_000]...)
+	s.settle()
+	s.answers(long[70_000:], idle)
+	a.gets(long, idle)
+}
+
 func TestSQLStatementsAreBounded(t *testing.T) {
 	s, a := newStage(t, "max_prepared_statements = 2")
 	for _, x := range []string{"a", "b"} {
