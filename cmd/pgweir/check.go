@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -102,7 +101,7 @@ func checkPlans(stdout io.Writer, path string, snap *configs.Snapshot, f fleet) 
 	var result error
 	var advices []string
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "plan\ton\tpools\tper process\tprocesses\tworst case\troom\t")
+	fmt.Fprintln(table, "plan\ton\tpools\tper process\tprocesses\tworst case\troom")
 	for _, c := range claims {
 		fits, advice := c.Fits(processes)
 		verdict := "fits"
@@ -128,7 +127,7 @@ func checkPlans(stdout io.Writer, path string, snap *configs.Snapshot, f fleet) 
 	}
 	table.Flush()
 	for _, advice := range advices {
-		fmt.Fprintf(stdout, "%s: error: %s\n", path, strings.TrimSpace(advice))
+		fmt.Fprintf(stdout, "%s: error: %s\n", path, advice)
 	}
 	return result
 }
