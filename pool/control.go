@@ -414,8 +414,10 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 			p.databases[conf.Name] = d
 		}
 	}
+	p.tenants = nil
 	for _, q := range p.pools {
 		q.configure(snap)
+		p.sitLocked(q)
 	}
 	p.mu.Unlock()
 	for _, d := range removed {
@@ -435,6 +437,10 @@ func (p *Pooler) forgetLocked(q *Pool) {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
+	for _, b := range q.seat {
+		p.riseLocked(q, b)
+	}
+	q.seat = nil
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)

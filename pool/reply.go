@@ -115,7 +115,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.CommandComplete:
 		return size <= len(tagDeallocate)
 	case wire.DataRow:
-		return size <= maxWhole && v.job == jobRole
+		return size <= maxWhole && (v.job == jobRole || v.job == jobLive)
 	}
 	return false
 }
@@ -164,6 +164,8 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		v.discardedAll()
 	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
 		v.readRole(msg[wire.HeaderLen:])
+	case typ == wire.DataRow && v.job == jobLive && len(msg) <= maxWhole:
+		v.readLive(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
 	return swallow || c == nil, ok && (c != nil || v.job != jobNone)

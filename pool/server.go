@@ -22,6 +22,7 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
+	seat     seat
 	prepared prepared
 	bareOf   uint64 // id of the client whose unnamed statement it has, 0 if none is known
 	local    []byte // answers of pgweir's own that go out with what follows
@@ -66,6 +67,7 @@ const (
 	jobConnect     // connect_query
 	jobProbe       // which Syncs did a failed COPY swallow? see ledger.doubt
 	jobRole        // is it what target_session_attrs asks for?
+	jobLive        // how many connections does it allow?
 )
 
 // list is where v stands, nil if in no list.
@@ -114,6 +116,7 @@ func (v *Server) obsolete() bool {
 type opening struct {
 	links[opening]
 	shard      *Shard
+	seat       seat
 	generation uint32
 	since      wire.Time
 	id         uint64
@@ -121,10 +124,10 @@ type opening struct {
 
 func (o *opening) at() *links[opening] { return &o.links }
 
-// connect opens one more server, for which the caller took a slot.
-func (s *Shard) connect() {
+// connect opens one more server, for which the caller took a slot, with seat.
+func (s *Shard) connect(seat seat) {
 	p, q := s.w.p, s.pool
-	o := &opening{shard: s, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
+	o := &opening{shard: s, seat: seat, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
 	s.opening.pushBack(o)
 	r := p.order(q)
 	q.choose(p, &r, s.w.now())
@@ -182,18 +185,18 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	s.opening.remove(o)
 	p, q := s.w.p, s.pool
 	if err != nil {
-		p.loggedIn(q)
-		p.free(q)
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
 		s.failed(o, err)
 		return
 	}
 	v := &Server{
-		shard: s, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
+		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket),
 	}
 	untracked, vars := p.readParams(session.Params)
 	v.vars = vars
-	p.loggedIn(q)
+	p.loggedIn(q, v.seat, s.w.now(), true)
 	s.rolesAsked = s.w.now() // the login saw to it
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
@@ -216,11 +219,20 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		q.welcome.Store(&welcome{v.generation, untracked, vars})
 		p.wakeWaiters(q)
 	}
-	if query := q.db.conf.Load().ConnectQuery; query != "" {
+	if v.liveDue() {
+		v.run(jobLive, liveQuery)
+		return
+	}
+	v.begin()
+}
+
+// begin goes on with v, which is logged in and knows what its server allows.
+func (v *Server) begin() {
+	if query := v.shard.pool.db.conf.Load().ConnectQuery; query != "" {
 		v.run(jobConnect, query)
 		return
 	}
-	s.w.offer(v)
+	v.shard.w.offer(v)
 }
 
 // attach puts v's socket on v's loop. It reports whether that worked; if not, v
@@ -247,7 +259,7 @@ func (v *Server) dead() {
 	v.forgetStatements()
 	v.move(ServerClosed)
 	v.shard.pool.connected.Add(-1)
-	v.shard.w.p.free(v.shard.pool)
+	v.shard.w.p.free(v.shard.pool, v.seat)
 }
 
 // failed notes that a server could not be opened, and tells those who must not
@@ -261,11 +273,17 @@ func (s *Shard) failed(o *opening, err error) {
 	f.until = f.at.Add(s.backoff(f.count))
 	conf := q.db.conf.Load()
 	login := dial.AsLoginError(err)
+	scope, isFull := full(login)
 	if login != nil {
 		f.reason = login.Reason
 		f.login = login.Answered() && !(login.StartingUp() && q.several())
 	}
-	q.failure.Store(f)
+	if isFull {
+		s.refused(o.seat, scope, login)
+		f.login = false
+	} else {
+		q.failure.Store(f)
+	}
 	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
 	p.log.Log(Warning, prefix, err.Error())
 	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
@@ -390,6 +408,8 @@ func (v *Server) jobDone() {
 		w.offer(v)
 	case jobRole:
 		v.roleTold()
+	case jobLive:
+		v.liveTold()
 	case jobConnect:
 		if v.jobError != "" {
 			w.p.log.Log(Warning, v.prefix(), "exec_on_connect query failed: "+v.jobError)
@@ -433,6 +453,9 @@ func (v *Server) settle() {
 		s.provide()
 	case v.obsolete():
 		v.close("close_needed", true)
+		s.provide()
+	case v.yields():
+		v.close("given up for "+holdPlan.String(), true)
 		s.provide()
 	case v.cancels > 0:
 		v.move(ServerBeingCanceled)
@@ -495,7 +518,7 @@ func (v *Server) close(reason string, polite bool) {
 	if s.w.p.Snapshot().Main.LogDisconnections {
 		v.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(s.w.now().Sub(v.connected)/time.Second)))
 	}
-	c := v.client
+	c, lingers := v.client, false
 	v.client = nil
 	v.move(ServerClosed)
 	v.shard.w.drop(v.part)
@@ -503,13 +526,15 @@ func (v *Server) close(reason string, polite bool) {
 	v.forgetStatements()
 	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
 		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
-		v.conn.Close()
+		lingers = v.leave()
 	} else {
 		v.conn.Abort()
 	}
 	s.publishIdle()
 	s.pool.connected.Add(-1)
-	s.w.p.free(s.pool)
+	if !lingers {
+		s.w.p.free(s.pool, v.seat)
+	}
 	if c != nil {
 		c.server = nil
 		c.disconnect(!v.torn(), reason)

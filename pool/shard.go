@@ -31,6 +31,9 @@ type Shard struct {
 	held  hold // why the waiters of this shard wait
 	asked bool // another loop was asked for an idle server, and has not answered
 
+	claims  *budget // holdPlan: which one; guarded by Pooler.mu, and changed on this loop only
+	resting bool    // seek will be called again
+
 	rolesAsked wire.Time // when a server was last asked what it is
 
 	cancelling  int            // cancel requests being sent to servers
@@ -55,8 +58,8 @@ func (s *Shard) acquire(c *Client) bool {
 	}
 	if f := s.pool.failure.Load(); f != nil && f.login && s.pool.connected.Load() == 0 {
 		c.disconnect(true, "server login has been failing, cached error: "+f.reason[:min(len(f.reason), 99)]+" (server_login_retry)")
-		if s.opening.n == 0 && s.w.p.reserve(s.pool, ask{now: s.w.now()}) == holdNone {
-			s.connect()
+		if a := (ask{now: s.w.now()}); s.opening.n == 0 && s.w.p.reserve(s.pool, &a) == holdNone {
+			s.connect(a.seat)
 		}
 		return false
 	}
@@ -108,8 +111,13 @@ func (s *Shard) publishIdle() {
 	}
 	if was := s.lane.spare.Load(); was != spare {
 		s.lane.spare.Store(spare)
-		if was == 0 && s.w.p.wantSpare.Load() > 0 {
-			s.w.p.wakeStarved()
+		if was == 0 {
+			if s.w.p.wantSpare.Load() > 0 {
+				s.w.p.wakeStarved()
+			}
+			if spare != 0 {
+				s.longestUnused().offer()
+			}
 		}
 	}
 }
@@ -311,12 +319,13 @@ func (s *Shard) provide() {
 // limits allow, and notes which one does not.
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
-		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.queryStart}); h != holdNone {
+		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+		if h := s.reserve(&a); h != holdNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
-		s.connect()
+		s.connect(a.seat)
 	}
 	s.setHeld(holdNone)
 }
@@ -356,9 +365,19 @@ func (s *Shard) test() {
 
 // reserve takes a slot for a waiter, and has an idle server of another pool
 // closed for it if that is what stands in the way.
-func (s *Shard) reserve(a ask) hold {
+func (s *Shard) reserve(a *ask) hold {
 	h := s.w.p.reserve(s.pool, a)
 	for {
+		if h == holdPlan {
+			if s.claims == a.budget {
+				s.seek(a.budget)
+				return h
+			}
+			s.setHeld(h)
+			s.w.p.stake(s, a.budget) // whoever frees a seat from here on sees it
+			h = s.w.p.reserve(s.pool, a)
+			continue
+		}
 		if !h.lifted() {
 			return h
 		}
@@ -411,6 +430,9 @@ func (s *Shard) setHeld(h hold) {
 		return
 	}
 	s.held = h
+	if s.claims != nil && h != holdPlan {
+		s.w.p.withdraw(s)
+	}
 	if was.lifted() != h.lifted() {
 		n := int32(1)
 		if was.lifted() {

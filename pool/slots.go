@@ -16,13 +16,14 @@ const (
 	holdReserve              // pool_size; the reserve opens after reserve_pool_timeout
 	holdDatabase             // max_db_connections
 	holdUser                 // max_user_connections
+	holdPlan                 // a budget: what the plan or Postgres allows
 	holdPause                // PAUSE
 )
 
 func (h hold) String() string {
 	return [...]string{
 		"", "server login", "server_login_retry", "pool_size", "reserve_pool_timeout", "max_db_connections",
-		"max_user_connections", "paused",
+		"max_user_connections", "plan", "paused",
 	}[h]
 }
 
@@ -76,19 +77,35 @@ func inherit[K comparable](m map[K]*slots, key K) *slots {
 	return s
 }
 
-// ask says for what a slot is wanted.
+// ask says for what a slot is wanted, and what came of it.
 type ask struct {
 	now    wire.Time
-	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
+	shard  *Shard    // whose waiters want it, nil if nobody waits
+	oldest wire.Time // since when the oldest of them waits
 	fill   int       // if not 0: only up to so many servers
+
+	seat   seat    // holdNone: the server's
+	budget *budget // holdPlan: the one that has no room
 }
 
 // reserve takes a slot for one more server of q: the only place where the
 // number of servers goes up. holdNone means that the slot is the caller's,
 // who must open a server or give the slot back with free.
-func (p *Pooler) reserve(q *Pool, a ask) hold {
+func (p *Pooler) reserve(q *Pool, a *ask) hold {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	h := p.reserveLocked(q, a)
+	next := q.seat.nextLocked() // there may be room for more than one
+	p.mu.Unlock()
+	if h == holdNone {
+		wakeShards(next)
+	}
+	return h
+}
+
+func (p *Pooler) reserveLocked(q *Pool, a *ask) hold {
+	if q.seat == nil {
+		return holdPause // the pool was removed
+	}
 	set := q.settings.Load()
 	if f := q.failure.Load(); f != nil && a.now < f.until {
 		return holdBackoff
@@ -99,7 +116,8 @@ func (p *Pooler) reserve(q *Pool, a ask) hold {
 	if a.fill > 0 && q.open >= a.fill {
 		return holdPool
 	}
-	if set.PoolSize > 0 && q.open >= set.PoolSize {
+	reserved := set.PoolSize > 0 && q.open >= set.PoolSize
+	if reserved {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
 		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
@@ -107,7 +125,6 @@ func (p *Pooler) reserve(q *Pool, a ask) hold {
 		case a.now.Sub(a.oldest) < patience:
 			return holdReserve
 		}
-		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
 	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
 		return holdDatabase
@@ -115,32 +132,53 @@ func (p *Pooler) reserve(q *Pool, a ask) hold {
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return holdUser
 	}
+	if a.budget = q.seat.refuses(a); a.budget != nil {
+		return holdPlan
+	}
+	if reserved {
+		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
+	}
 	q.open++
 	q.logins++
 	q.db.open++
 	q.user.open++
 	q.db.idleSince = 0
+	q.gained.Store(int64(a.now))
+	q.size.Store(int32(q.open - q.leaving))
+	a.seat = q.seat
+	a.seat.take(a.shard)
 	return holdNone
 }
 
-// loggedIn tells that a server that held a slot of q is no longer being
-// opened: it is open, or free follows.
-func (p *Pooler) loggedIn(q *Pool) {
+// loggedIn tells that a server of q that took its seat is no longer being
+// opened: it is open (ok), or free follows.
+func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 	p.mu.Lock()
 	q.logins--
+	t.loggedIn(now, ok)
+	next := t.nextLocked()
 	p.mu.Unlock()
+	wakeShards(next)
 	p.wakeStarved()
 }
 
 // free gives back the slot of a server of q, which is closed, and wakes
 // whoever waits for one.
-func (p *Pooler) free(q *Pool) {
+func (p *Pooler) free(q *Pool, t seat) {
 	p.mu.Lock()
 	q.open--
+	q.size.Store(int32(q.open - q.leaving))
 	q.db.open--
 	q.user.open--
+	for _, b := range t {
+		b.open--
+		p.sweepLocked(b)
+	}
+	t.update()
+	next := t.nextLocked()
 	p.wakeChoresLocked()
 	p.mu.Unlock()
+	wakeShards(next)
 	p.wakeStarved()
 }
 
