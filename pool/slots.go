@@ -157,6 +157,11 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 	q.logins--
 	t.loggedIn(now, ok)
 	next := t.nextLocked()
+	for _, b := range t {
+		if b.refusal.lets(b, now) {
+			next = append(next, b.first()...)
+		}
+	}
 	p.mu.Unlock()
 	wakeShards(next)
 	p.wakeStarved()
