@@ -30,7 +30,7 @@ func init() {
 		{"KILL", "[db]", "drop all clients and servers, and pause", kill},
 		{"KILL_CLIENT", "id", "drop the client with that id in SHOW CLIENTS", killClient},
 		{"WAIT_CLOSE", "[db]", "wait until no server is left to be replaced", waitClose},
-		{"SHUTDOWN", "[mode]", "stop now, or WAIT_FOR_SERVERS, or WAIT_FOR_CLIENTS", nil},
+		{"SHUTDOWN", "[mode]", "stop now, or WAIT_FOR_SERVERS, or WAIT_FOR_CLIENTS, or DRAIN", nil},
 	}
 }
 
@@ -110,6 +110,8 @@ func planShutdown(arg string) (p plan, ok bool) {
 		mode = pool.ShutdownWaitForServers
 	case "wait_for_clients":
 		mode = pool.ShutdownWaitForClients
+	case "drain":
+		mode = pool.ShutdownDrain
 	default:
 		return plan{}, false
 	}

@@ -24,6 +24,8 @@ type Pooler interface {
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
 	Hosts() []pool.HostInfo
+	Waits() []pool.WaitInfo
+	Latencies() []pool.LatencyInfo
 	Statements() []pool.StatementInfo
 	Peers() []pool.PeerInfo
 	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)

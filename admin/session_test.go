@@ -50,6 +50,7 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "WAIT_CLOSE db", want: []string{"CommandComplete WAIT_CLOSE"}, calls: "wait_close db"},
 		{query: "SHUTDOWN WAIT_FOR_SERVERS", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 2"},
 		{query: "SHUTDOWN wait_for_clients", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 1"},
+		{query: "SHUTDOWN drain", want: []string{"CommandComplete SHUTDOWN"}, calls: "shutdown 3"},
 		{query: "SHUTDOWN soon", want: []string{"ERROR 08P01 invalid command 'SHUTDOWN soon', " + help + " | The form is SHUTDOWN [mode]."}},
 		{query: "SHUTDOWN WAIT_FOR_CLIENTS", stats: true, want: []string{denied}},
 
@@ -208,7 +209,7 @@ func TestShutdown(t *testing.T) {
 	if !end || string(reply) != "before" {
 		t.Errorf("answered %q, end %v", reply, end)
 	}
-	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 3" {
+	if len(pools.calls) != 1 || pools.calls[0] != "shutdown 4" {
 		t.Errorf("the pools were told %q", pools.calls)
 	}
 }

@@ -17,7 +17,9 @@ type show struct {
 // shows is in the order of SHOW HELP.
 var shows = []show{
 	{"POOLS", "each pool: who is active, who waits and for how long", poolColumns, showPools},
-	{"CLIENTS", "the client connections", socketColumns, showClients},
+	{"WAITS", "why clients wait for a server: how many, how often, how long", waitColumns, showWaits},
+	{"LATENCY", "how long waits, queries, transactions and logins take", latencyColumns, showLatency},
+	{"CLIENTS", "the client connections", clientColumns, showClients},
 	{"SERVERS", "the server connections", socketColumns, showServers},
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
 	{"USERS", "the users, their limits and connections", userColumns, showUsers},

@@ -37,6 +37,26 @@ func (busyPools) Hosts() []pool.HostInfo {
 	}}
 }
 
+func (busyPools) Waits() []pool.WaitInfo {
+	return []pool.WaitInfo{
+		{
+			Database: "app", User: "joe", Reason: pool.WaitPool, Waiting: 2, Longest: 1500 * time.Millisecond,
+			Count: 30, Total: 45 * time.Second, Max: 3 * time.Second,
+		},
+		{Database: "app", User: "joe", Reason: pool.WaitPause, Count: 1, Total: time.Second, Max: time.Second},
+	}
+}
+
+func (busyPools) Latencies() []pool.LatencyInfo {
+	total := new(pool.Histogram)
+	for i := range 1000 {
+		total.Record(time.Duration(i+1) * time.Millisecond)
+	}
+	return []pool.LatencyInfo{
+		{Database: "app", User: "joe", Kind: pool.LatencyWait, Recent: new(pool.Histogram), Window: time.Minute, Total: total},
+	}
+}
+
 func (busyPools) Peers() []pool.PeerInfo {
 	return []pool.PeerInfo{{ID: 2, Host: "/run/two", Port: 6432, PoolSize: 20, Sending: 3, Waiting: 4}}
 }
@@ -65,6 +85,11 @@ func (busyPools) Clients() []pool.ClientInfo {
 			Addr: "10.0.0.7", Port: 50000, LocalAddr: "10.0.0.1", LocalPort: 6432,
 			ConnectTime: started, RequestTime: now, Wait: 1500 * time.Millisecond, LinkID: 3,
 			ApplicationName: "psql", PreparedStatements: 4, TLS: "TLSv1.3/TLS_AES_256_GCM_SHA384",
+		},
+		{
+			ID: 5, User: "web", Database: "app", Replication: "none", State: "waiting",
+			Addr: "10.0.0.7", Port: 50001, LocalAddr: "10.0.0.1", LocalPort: 6432,
+			ConnectTime: started, RequestTime: now, Wait: 2 * time.Second, WaitReason: pool.WaitPool,
 		},
 		{
 			ID: 2, User: "web", Database: "app", Replication: "none", State: "login",
@@ -209,7 +234,9 @@ func TestShowColumns(t *testing.T) {
 		"POOLS": "database:25 user:25 cl_active:23 cl_waiting:23 cl_active_cancel_req:23 cl_waiting_cancel_req:23 " +
 			"sv_active:23 sv_active_cancel:23 sv_being_canceled:23 sv_idle:23 sv_used:23 sv_tested:23 sv_login:23 " +
 			"maxwait:23 maxwait_us:23 pool_mode:25 load_balance_hosts:25",
-		"CLIENTS":        socket,
+		"CLIENTS":        socket + " wait_reason:25",
+		"LATENCY":        "database:25 user:25 kind:25 since:25 count:20 p50_us:20 p90_us:20 p95_us:20 p99_us:20 p999_us:20 max_us:20",
+		"WAITS":          "database:25 user:25 wait_reason:25 waiting:23 longest_us:20 waits:20 total_us:20 max_us:20",
 		"SERVERS":        socket,
 		"SOCKETS":        buffers,
 		"ACTIVE_SOCKETS": buffers,

@@ -13,6 +13,7 @@ const socketList = "type t, user t, database t, replication t, state t, addr t, 
 
 var (
 	socketColumns = columns(socketList)
+	clientColumns = columns(socketList + ", wait_reason t")
 
 	// PgBouncer's cursors into a socket's one buffer. A pgweir connection has
 	// none most of the time.
@@ -24,7 +25,7 @@ var (
 func showClients(s *session) (rows []row) {
 	for _, c := range s.pools.Clients() {
 		if c.State != "login" {
-			rows = append(rows, socketRow("C", "", c))
+			rows = append(rows, append(socketRow("C", "", c), textOrNull(c.WaitReason.String())))
 		}
 	}
 	return rows

@@ -171,3 +171,22 @@ func (n names) String() string {
 	last := len(list) - 1
 	return strings.Join(list[:last], ", ") + " or " + list[last]
 }
+
+// SigtermMode says what the first SIGTERM does (sigterm_mode).
+type SigtermMode uint8
+
+const (
+	SigtermWaitForClients SigtermMode = iota + 1 // SHUTDOWN WAIT_FOR_CLIENTS, as in PgBouncer
+	SigtermWaitForServers                        // SHUTDOWN WAIT_FOR_SERVERS
+	SigtermDrain                                 // SHUTDOWN DRAIN
+)
+
+var sigtermModes = names{
+	SigtermWaitForClients: "wait_for_clients", SigtermWaitForServers: "wait_for_servers", SigtermDrain: "drain",
+}
+
+// String returns the name in the configuration.
+func (m SigtermMode) String() string { return sigtermModes.name(uint8(m)) }
+
+func (m *SigtermMode) parse(s string) bool { return sigtermModes.parse(s, (*uint8)(m)) }
+func (m *SigtermMode) names() names        { return sigtermModes }

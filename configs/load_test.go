@@ -191,7 +191,7 @@ func TestSampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Databases) != 3 || s.AutoDB == nil || len(s.Users) != 2 || len(s.Peers) != 2 {
+	if len(s.Databases) != 4 || s.AutoDB == nil || len(s.Users) != 2 || len(s.Peers) != 2 {
 		t.Errorf("%d databases, template %v, %d users, %d peers", len(s.Databases), s.AutoDB, len(s.Users), len(s.Peers))
 	}
 }

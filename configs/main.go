@@ -114,11 +114,16 @@ type Main struct {
 
 	AuthQueryCache      time.Duration
 	ClientBuffer        int // bytes
+	HTTPListen          string
 	Loops               int
 	MaxLoginConcurrency int
 
 	MaxClientPreparedStatements int
 	Plan                        string
+	PlanProcesses               int
+
+	SigtermGrace time.Duration
+	SigtermMode  SigtermMode
 }
 
 // Never is the longest duration a setting can have, about a hundred years:

@@ -32,6 +32,20 @@ type value struct {
 	set  bool // by the file, SET, or the command line; else it is the default
 }
 
+// entries yields every entry, the template last.
+func (s *Snapshot) entries() func(yield func(*Database) bool) {
+	return func(yield func(*Database) bool) {
+		for _, d := range s.Databases {
+			if !yield(d) {
+				return
+			}
+		}
+		if s.AutoDB != nil {
+			yield(s.AutoDB)
+		}
+	}
+}
+
 // Database returns the entry of that name, or nil. Entries that came from the
 // template are not found here, see Auto.
 func (s *Snapshot) Database(name string) *Database { return s.byName[name] }
@@ -94,7 +108,7 @@ func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
 	if key, text := checkMain(&next.Main); key != "" {
 		return nil, fmt.Errorf("%s: %s", key, text)
 	}
-	if key == "plan" {
+	if key == "plan" || key == "plan_processes" {
 		if err := next.replan(); err != nil {
 			return nil, err
 		}

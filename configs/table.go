@@ -522,6 +522,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.ClientBuffer },
 	},
 	{
+		Name: "http_listen", Default: "", Restart: true,
+		Meaning: "Address, as host:port, that answers /metrics, /healthz and /readyz over HTTP, to anybody who can reach it; * as the host is every address; empty: none.",
+		field:   func(m *Main) any { return &m.HTTPListen },
+	},
+	{
 		Name: "loops", Default: "0", Restart: true,
 		Meaning: "Event loops; 0: one less than the processors in use, at least one.",
 		field:   func(m *Main) any { return &m.Loops },
@@ -540,6 +545,21 @@ var Table = []Setting{
 		Name: "plan", Default: "",
 		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
 		field:   func(m *Main) any { return &m.Plan },
+	},
+	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
+	},
+	{
+		Name: "sigterm_grace", Default: "25",
+		Meaning: "How long a drain may take (sigterm_mode, SHUTDOWN DRAIN); then the clients that are left are cut.",
+		field:   func(m *Main) any { return &m.SigtermGrace },
+	},
+	{
+		Name: "sigterm_mode", Default: "wait_for_clients",
+		Meaning: "What the first SIGTERM does: the SHUTDOWN of that name. drain closes each client between two transactions, within sigterm_grace.",
+		field:   func(m *Main) any { return &m.SigtermMode },
 	},
 }
 

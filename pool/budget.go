@@ -264,7 +264,6 @@ func (t seat) loggedIn(now wire.Time, ok bool) {
 	t.update()
 }
 
-
 func (t seat) update() {
 	for _, b := range t {
 		b.update()

@@ -197,7 +197,11 @@ func (c *Client) fail(f wire.Fields) {
 	}
 	w := c.w
 	if w.p.Snapshot().Main.LogPoolerErrors {
-		c.log(Warning, "pooler error: "+f.Message)
+		text := "pooler error: " + f.Message
+		if f.Detail != "" {
+			text += ": " + f.Detail
+		}
+		c.log(Warning, text)
 	}
 	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
@@ -241,6 +245,7 @@ func (c *Client) end(reason string) {
 	c.endLogin()
 	c.forgetAll()
 	if waited {
+		c.shard.endWait(c)
 		if login != nil {
 			c.shard.logins--
 		}

@@ -18,17 +18,24 @@ const (
 	Running                ShutdownMode = iota
 	ShutdownWaitForClients              // nobody new; ends when the last client has left
 	ShutdownWaitForServers              // as PAUSE; ends when the last server is closed
+	ShutdownDrain                       // nobody new; clients are sent away between transactions, within sigterm_grace
 	ShutdownImmediate
 )
 
 func (p *Pooler) shutdownMode() ShutdownMode { return ShutdownMode(p.shutdown.Load()) }
 
-// Stopping reports whether a shutdown is under way.
+// Stopping reports whether a shutdown is under way: nobody new is let in, so a
+// load balancer should send nobody any more. It may be called anywhere.
 func (p *Pooler) Stopping() bool { return p.shutdownMode() != Running }
 
 // Shutdown begins to shut down. It returns at once; Options.Stop is called when
 // it is done.
 func (p *Pooler) Shutdown(mode ShutdownMode) {
+	if mode == ShutdownDrain {
+		grace := p.Snapshot().Main.SigtermGrace
+		p.Drain(grace, grace*4/5) // the last ones to have their turn may be in a transaction
+		return
+	}
 	was := ShutdownMode(p.shutdown.Swap(uint32(mode)))
 	if was == Running && mode != ShutdownImmediate {
 		p.opts.CloseListeners()
@@ -58,8 +65,15 @@ func (p *Pooler) Shutdown(mode ShutdownMode) {
 // clientLeft ends the process when it was the last client that a shutdown
 // waits for.
 func (p *Pooler) clientLeft() {
-	if p.shutdownMode() == ShutdownWaitForClients && p.sockets.Load() == 0 {
-		p.stop()
+	switch p.shutdownMode() {
+	case ShutdownWaitForClients:
+		if p.sockets.Load() == 0 {
+			p.stop()
+		}
+	case ShutdownDrain:
+		if p.clients.Load() == 0 { // consoles watch to the end
+			p.drained(p.drain.Load())
+		}
 	}
 }
 
@@ -496,10 +510,15 @@ func (p *Pooler) each(fn func(w *Worker)) {
 // done. It blocks, and must not be called on a loop.
 func (p *Pooler) gather(fn func(w *Worker)) {
 	for _, w := range p.workers {
-		done := make(chan struct{})
-		if !w.loop.Post(func() { fn(w); close(done) }) {
-			continue // the loop has stopped: nothing is left there
-		}
+		w.ask(func() { fn(w) })
+	}
+}
+
+// ask runs fn on the loop of w and returns when it is done. A loop that has
+// stopped has nothing left.
+func (w *Worker) ask(fn func()) {
+	done := make(chan struct{})
+	if w.loop.Post(func() { fn(); close(done) }) {
 		<-done
 	}
 }

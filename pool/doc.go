@@ -42,8 +42,8 @@
 //
 // reserve is the only place where the number of servers goes up, and free where
 // it goes down. Both count for the pool, the database and the user at once,
-// under Pooler.mu. What stands in the way is a hold: a Shard with waiters
-// remembers it, and whoever frees a slot wakes those that it may help.
+// under Pooler.mu. What stands in the way is a WaitReason: a Shard with
+// waiters remembers it, and whoever frees a slot wakes those that it may help.
 //
 // # Who may touch what
 //
@@ -59,7 +59,7 @@
 //	pooler.go    what the loops share; options
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops, opening
-//	slots.go     limits
+//	slots.go     limits; wait.go why a client waits
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
 //	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked
@@ -73,8 +73,9 @@
 //	cancel.go    cancel requests; peers.go those that are another process's
 //	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
-//	control.go   PAUSE, KILL, RELOAD, shutdown
-//	info.go, stats.go, log.go   what can be seen from outside
+//	control.go   PAUSE, KILL, RELOAD, shutdown; drain.go the gentle one
+//	info.go, stats.go, latency.go, log.go   what can be seen from outside
+//	histogram.go                counts of durations
 //	state.go, list.go           states; lists
 //	verify.go                   whether all of this holds, for tests
 package pool

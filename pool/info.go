@@ -43,6 +43,7 @@ type SocketInfo struct {
 	TLS, ApplicationName     string
 	PreparedStatements       int
 	ID                       uint64
+	WaitReason               WaitReason // clients only
 }
 
 // ClientInfo is a row of SHOW CLIENTS. State is also "login".
@@ -249,10 +250,11 @@ func (c *Client) info() ClientInfo {
 	if c.queryStart != 0 {
 		i.RequestTime = p.wall(c.queryStart)
 	}
-	if c.busy {
+	if c.busy || c.state == ClientWaiting {
 		i.Wait = c.w.now().Sub(c.queryStart)
-	} else if c.state == ClientWaiting {
-		i.Wait = c.w.now().Sub(c.queryStart)
+	}
+	if c.state == ClientWaiting {
+		i.WaitReason = c.shard.reason()
 	}
 	if c.server != nil {
 		i.LinkID = c.server.id

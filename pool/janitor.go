@@ -17,6 +17,7 @@ func (w *Worker) Tick() {
 	w.tickLogins(now, &snap.Main)
 	w.tickLookups(now, &snap.Main)
 	w.tickFarewells(now)
+	w.tickDrain(now)
 	for _, s := range w.all {
 		s.tickClients(now, snap)
 		s.tickServers(now, &snap.Main)
@@ -50,16 +51,16 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 	s.waiting.each(func(c *Client) {
 		if c.login != nil {
 			if late(now, c.connected, main.ClientLoginTimeout) {
-				c.disconnect(true, "client_login_timeout (server down)")
+				c.failWaiting("client_login_timeout (server down)")
 				return
 			}
 		}
 		wait := snap.ForClient(s.pool.db.conf.Load(), c.user.Name).QueryWaitTimeout
 		switch {
 		case late(now, c.queryStart, wait):
-			c.disconnect(true, "query_wait_timeout")
+			c.failWaiting("query_wait_timeout")
 		case c.login == nil && late(now, c.queryStart, set.QueryTimeout):
-			c.disconnect(true, "query_timeout")
+			c.failWaiting("query_timeout")
 		case s.w.p.shutdownMode() == ShutdownWaitForServers:
 			c.disconnect(true, "server shutting down")
 		case c.login == nil && !c.notified && main.QueryWaitNotify > 0 &&
@@ -126,7 +127,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	s.tickRoles(now)
 	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
 		s.opening.n == 0 {
-		if a := (ask{now: now, fill: set.MinPoolSize}); s.w.p.reserve(p, &a) == holdNone {
+		if a := (ask{now: now, fill: set.MinPoolSize}); s.w.p.reserve(p, &a) == WaitNone {
 			s.connect(a.seat)
 		}
 	}

@@ -272,7 +272,8 @@ func TestLoginTimeout(t *testing.T) {
 	w.pass(time.Millisecond)
 	silent.wantError("client_login_timeout")
 	halfway.wantError("client_login_timeout")
-	waiting.wantError("client_login_timeout (server down)")
+	waiting.wantErrorDetail("client_login_timeout (server down)",
+		`Waited 10.0 s for a server connection of pool "app/alice": one is being opened.`)
 	console.wantWelcome()
 }
 

@@ -129,3 +129,13 @@ func (p *Pooler) clientsLocked(b *budget) (n int) {
 	}
 	return n
 }
+
+// spent is a part of a sentence that tells of b, which has no room.
+func (p *Pooler) spent(b *budget) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b.refusal != nil && b.refusal.most < b.limit {
+		return fmt.Sprintf("Postgres lets in no more than %d connections of ours (%v)", b.refusal.most, b.key)
+	}
+	return fmt.Sprintf("all %d connections that %v may have are in use (%s)", b.limit, b.key, b.reason())
+}

@@ -123,6 +123,7 @@ type Pooler struct {
 
 	paused   atomic.Bool
 	shutdown atomic.Uint32 // ShutdownMode
+	drain    atomic.Pointer[draining]
 	stopped  sync.Once
 
 	// mu guards the registry below and the slots of its members (slots.go). A
@@ -136,11 +137,12 @@ type Pooler struct {
 	retired   retired
 	budgets   map[budgetKey]*budget
 	tenants   map[budgetKey][]*Database // see tenantsLocked; nil: to be found out
-	keys      map[string]*auth.Keys // by user, from SCRAM logins
-	peers     map[int]*peer         // by id
-	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
-	periods   [2]period             // the begin of the last stats period, and of this one
-	reloading sync.Mutex            // held over a whole reload, by chores only
+	keys      map[string]*auth.Keys     // by user, from SCRAM logins
+	peers     map[int]*peer             // by id
+	changed   chan struct{}             // closed, and replaced, when waitServers has to look again
+	periods   [2]period                 // the begin of the last stats period, and of this one
+	reloading sync.Mutex                // held over a whole reload, by chores only
+	measuring sync.Mutex                // held while histograms are gathered, by chores only; guards Pool.history
 }
 
 // New makes a Pooler over the loops of o. Nothing happens until the loops run.
@@ -258,6 +260,8 @@ type Pool struct {
 	seat    seat      // of servers to come
 	liveFor wire.Time // when a server was last asked for its limits, 0: ask
 	liveOf  uint32    // and of which generation it was
+
+	history history // see latency.go
 }
 
 // lane is what one loop's Shard of a pool publishes to the others. Only its

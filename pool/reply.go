@@ -100,6 +100,9 @@ func (v *Server) Data(b []byte) {
 	case (local || torn) && v.client != nil:
 		v.rest() // it may have been free but for that
 	}
+	if c := v.client; c != nil {
+		c.leave()
+	}
 }
 
 // torn reports whether v's client has the begin of a message and not its end.
@@ -261,11 +264,13 @@ func (v *Server) account(c *Client) {
 		c.busy = false
 		s.Queries++
 		s.QueryTime += now.Sub(c.queryStart)
+		v.shard.latencies[LatencyQuery].Record(now.Sub(max(c.queryStart, v.since)))
 	}
 	if v.status == wire.TxIdle && c.inXact {
 		c.inXact = false
 		s.Xacts++
 		s.XactTime += now.Sub(c.xactStart)
+		v.shard.latencies[LatencyTransaction].Record(now.Sub(c.xactStart))
 	}
 	v.since = now
 }
@@ -284,8 +289,10 @@ func (v *Server) restDuringRead() {
 	if v.askProbe() || !v.free() {
 		return
 	}
+	c := v.client
 	v.unpair()
 	v.leaving = true
+	c.leave()
 }
 
 // rest releases v if it is free. It is called when the last thing that kept it
@@ -294,7 +301,9 @@ func (v *Server) rest() {
 	if v.leaving || v.askProbe() || !v.free() {
 		return
 	}
+	c := v.client
 	v.unpair()
+	c.leave()
 	v.settle()
 }
 

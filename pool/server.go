@@ -163,7 +163,9 @@ func (p *Pooler) order(q *Pool) dial.Request {
 		}
 	}
 	r.Params = append(r.Params, [2]string{"user", q.user.Name})
-	r.Secret, r.Keys = p.serverSecret(q)
+	if r.PasswordCommand = conf.PasswordCommand; r.PasswordCommand == "" {
+		r.Secret, r.Keys = p.serverSecret(q)
+	}
 	return r
 }
 
@@ -200,6 +202,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	s.rolesAsked = s.w.now() // the login saw to it
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
+	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	if !v.attach(session.Socket) {
 		s.provide()
 		return
@@ -455,7 +458,7 @@ func (v *Server) settle() {
 		v.close("close_needed", true)
 		s.provide()
 	case v.yields():
-		v.close("given up for "+holdPlan.String(), true)
+		v.close("given up for "+WaitPlan.String(), true)
 		s.provide()
 	case v.cancels > 0:
 		v.move(ServerBeingCanceled)

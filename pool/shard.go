@@ -28,10 +28,11 @@ type Shard struct {
 
 	opening list[opening, *opening] // servers being opened for this loop
 
-	held  hold // why the waiters of this shard wait
-	asked bool // another loop was asked for an idle server, and has not answered
+	held  WaitReason // what kept a server from being opened for the waiters of this shard
+	asked bool       // another loop was asked for an idle server, and has not answered
+	waits *waits     // nil until somebody waits
 
-	claims  *budget // holdPlan: which one; guarded by Pooler.mu, and changed on this loop only
+	claims  *budget // WaitPlan: which one; guarded by Pooler.mu, and changed on this loop only
 	resting bool    // seek will be called again
 
 	rolesAsked wire.Time // when a server was last asked what it is
@@ -41,6 +42,8 @@ type Shard struct {
 
 	greeting *greeting // of the last login, nil before
 	stats    Counters
+
+	latencies latencies // counted in this stats period
 }
 
 // slack is by how much a waiter elsewhere must be older than one's own before
@@ -58,13 +61,13 @@ func (s *Shard) acquire(c *Client) bool {
 	}
 	if f := s.pool.failure.Load(); f != nil && f.login && s.pool.connected.Load() == 0 {
 		c.disconnect(true, "server login has been failing, cached error: "+f.reason[:min(len(f.reason), 99)]+" (server_login_retry)")
-		if a := (ask{now: s.w.now()}); s.opening.n == 0 && s.w.p.reserve(s.pool, &a) == holdNone {
+		if a := (ask{now: s.w.now()}); s.opening.n == 0 && s.w.p.reserve(s.pool, &a) == WaitNone {
 			s.connect(a.seat)
 		}
 		return false
 	}
 	s.wait(c)
-	if s.held != holdNone && s.waiting.n > 1 {
+	if s.held != WaitNone && s.waiting.n > 1 {
 		return false // what holds those before c holds c; whatever lifts it wakes s
 	}
 	s.provide()
@@ -87,7 +90,7 @@ func (s *Shard) publishWaiters() {
 	if c := s.waiting.head; c != nil {
 		since = int64(c.queryStart)
 	} else {
-		s.setHeld(holdNone)
+		s.setHeld(WaitNone)
 	}
 	if s.lane.oldest.Load() != since {
 		s.lane.oldest.Store(since)
@@ -162,6 +165,9 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	now := s.w.now()
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
+		s.endWait(c)
+	} else {
+		s.latencies[LatencyWait].Record(0)
 	}
 	c.move(ClientActive)
 	v.move(ServerActive)
@@ -275,14 +281,21 @@ func (s *Shard) lend(to *Shard) {
 
 // provide does what can be done for the waiters of s: an idle server here, one
 // from another loop, a check of one that was unused for long, or a new one. It
-// is called whenever a waiter comes or something changes that may help one.
+// is called whenever a waiter comes or something changes that may help one, and
+// notes what those who still wait do so for.
 func (s *Shard) provide() {
+	s.supply()
+	s.noteReason()
+}
+
+// supply is provide without the note.
+func (s *Shard) supply() {
 	if s.logins > 0 {
 		s.welcomeWaiters()
 	}
 	if s.paused() {
 		if s.waiting.n > 0 {
-			s.setHeld(holdPause)
+			s.setHeld(WaitPause)
 		}
 		return
 	}
@@ -297,7 +310,7 @@ func (s *Shard) provide() {
 	}
 	s.help()
 	if s.waiting.n == 0 {
-		s.setHeld(holdNone)
+		s.setHeld(WaitNone)
 		return
 	}
 	if s.asked {
@@ -320,14 +333,14 @@ func (s *Shard) provide() {
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
 		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
-		if h := s.reserve(&a); h != holdNone {
+		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
 		s.connect(a.seat)
 	}
-	s.setHeld(holdNone)
+	s.setHeld(WaitNone)
 }
 
 // testElsewhere has another loop check a server that was unused for long. It
@@ -365,10 +378,10 @@ func (s *Shard) test() {
 
 // reserve takes a slot for a waiter, and has an idle server of another pool
 // closed for it if that is what stands in the way.
-func (s *Shard) reserve(a *ask) hold {
+func (s *Shard) reserve(a *ask) WaitReason {
 	h := s.w.p.reserve(s.pool, a)
 	for {
-		if h == holdPlan {
+		if h == WaitPlan {
 			if s.claims == a.budget {
 				s.seek(a.budget)
 				return h
@@ -414,7 +427,7 @@ func (s *Shard) reserve(a *ask) hold {
 
 // evict closes the server that was unused for longest, for a waiter of another
 // pool that shares the limit h. It reports whether there was one.
-func (s *Shard) evict(h hold) bool {
+func (s *Shard) evict(h WaitReason) bool {
 	v := s.longestUnused()
 	if v == nil {
 		return false
@@ -424,13 +437,13 @@ func (s *Shard) evict(h hold) bool {
 }
 
 // setHeld notes what keeps the waiters of s.
-func (s *Shard) setHeld(h hold) {
+func (s *Shard) setHeld(h WaitReason) {
 	was := s.held
 	if was == h {
 		return
 	}
 	s.held = h
-	if s.claims != nil && h != holdPlan {
+	if s.claims != nil && h != WaitPlan {
 		s.w.p.withdraw(s)
 	}
 	if was.lifted() != h.lifted() {

@@ -142,7 +142,7 @@ func (s *Shard) surrender(b *budget, to *Shard) {
 		wanted := to.claims == b && b.coming() <= b.rank(to) && s.pool.spares(to.pool, v.since, s.w.now())
 		p.mu.Unlock()
 		if wanted {
-			v.close(fmt.Sprintf("evicted for %v", holdPlan), true)
+			v.close(fmt.Sprintf("evicted for %v", WaitPlan), true)
 		}
 	}
 	to.w.loop.Post(to.provide) // somebody may have been faster, and another pool may have one

@@ -5,34 +5,6 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
-// hold is what keeps a waiter waiting: why no server is opened for it.
-type hold uint8
-
-const (
-	holdNone     hold = iota // a server is free, or being opened
-	holdLogins               // as many servers are being opened as may be at once
-	holdBackoff              // the last attempt failed; the next one comes
-	holdPool                 // pool_size
-	holdReserve              // pool_size; the reserve opens after reserve_pool_timeout
-	holdDatabase             // max_db_connections
-	holdUser                 // max_user_connections
-	holdPlan                 // a budget: what the plan or Postgres allows
-	holdPause                // PAUSE
-)
-
-func (h hold) String() string {
-	return [...]string{
-		"", "server login", "server_login_retry", "pool_size", "reserve_pool_timeout", "max_db_connections",
-		"max_user_connections", "plan", "paused",
-	}[h]
-}
-
-// lifted reports whether a slot that is freed may lift h.
-func (h hold) lifted() bool { return h == holdLogins || h >= holdPool && h <= holdUser }
-
-// evicts reports whether closing an idle server of another pool may lift h.
-func (h hold) evicts() bool { return h == holdDatabase || h == holdUser }
-
 // slots count the servers under one limit, those being opened included. They
 // outlive the Database or Pool that they belong to for as long as there are
 // any: a successor of the same name goes on counting from there.
@@ -84,56 +56,56 @@ type ask struct {
 	oldest wire.Time // since when the oldest of them waits
 	fill   int       // if not 0: only up to so many servers
 
-	seat   seat    // holdNone: the server's
-	budget *budget // holdPlan: the one that has no room
+	seat   seat    // WaitNone: the server's
+	budget *budget // WaitPlan: the one that has no room
 }
 
 // reserve takes a slot for one more server of q: the only place where the
-// number of servers goes up. holdNone means that the slot is the caller's,
+// number of servers goes up. WaitNone means that the slot is the caller's,
 // who must open a server or give the slot back with free.
-func (p *Pooler) reserve(q *Pool, a *ask) hold {
+func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
 	h := p.reserveLocked(q, a)
 	next := q.seat.nextLocked() // there may be room for more than one
 	p.mu.Unlock()
-	if h == holdNone {
+	if h == WaitNone {
 		wakeShards(next)
 	}
 	return h
 }
 
-func (p *Pooler) reserveLocked(q *Pool, a *ask) hold {
+func (p *Pooler) reserveLocked(q *Pool, a *ask) WaitReason {
 	if q.seat == nil {
-		return holdPause // the pool was removed
+		return WaitPause // the pool was removed
 	}
 	set := q.settings.Load()
 	if f := q.failure.Load(); f != nil && a.now < f.until {
-		return holdBackoff
+		return WaitBackoff
 	}
 	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
-		return holdLogins
+		return WaitLogins
 	}
 	if a.fill > 0 && q.open >= a.fill {
-		return holdPool
+		return WaitPool
 	}
 	reserved := set.PoolSize > 0 && q.open >= set.PoolSize
 	if reserved {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
 		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
-			return holdPool
+			return WaitPool
 		case a.now.Sub(a.oldest) < patience:
-			return holdReserve
+			return WaitReserve
 		}
 	}
 	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
-		return holdDatabase
+		return WaitDatabase
 	}
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
-		return holdUser
+		return WaitUser
 	}
 	if a.budget = q.seat.refuses(a); a.budget != nil {
-		return holdPlan
+		return WaitPlan
 	}
 	if reserved {
 		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
@@ -147,7 +119,7 @@ func (p *Pooler) reserveLocked(q *Pool, a *ask) hold {
 	q.size.Store(int32(q.open - q.leaving))
 	a.seat = q.seat
 	a.seat.take(a.shard)
-	return holdNone
+	return WaitNone
 }
 
 // loggedIn tells that a server of q that took its seat is no longer being
@@ -203,11 +175,11 @@ func (p *Pooler) wakeStarved() {
 
 // victim is the lane of the server that has been idle for longest among those
 // that share the limit h with q, nil if none is idle.
-func (p *Pooler) victim(q *Pool, h hold) *lane {
+func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	among := q.db.pools
-	if h == holdUser {
+	if h == WaitUser {
 		among = q.user.pools
 	}
 	var found *lane

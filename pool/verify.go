@@ -208,12 +208,12 @@ func (s *Shard) verify(a *sums) {
 		a.openings[s.pool]++
 		a.sit(o.seat, a.logins)
 	})
-	must((s.held == holdPlan) == (s.claims != nil), "%s is held by %v, and has the claim %v", name, s.held, s.claims)
+	must((s.held == WaitPlan) == (s.claims != nil), "%s is held by %v, and has the claim %v", name, s.held, s.claims)
 	if s.claims != nil {
 		a.claims[s.claims]++
 		must(slices.Contains(s.claims.claims, s), "%s has a claim that the budget does not know", name)
 	}
-	must(s.waiting.n > 0 || s.held == holdNone, "%s is held by %v, and nobody waits", name, s.held)
+	must(s.waiting.n > 0 || s.held == WaitNone, "%s is held by %v, and nobody waits", name, s.held)
 	var oldest, spare wire.Time
 	if c := s.waiting.head; c != nil {
 		oldest = c.queryStart
@@ -332,21 +332,21 @@ func (s *Shard) checkServed() {
 	}
 	a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
 	h := s.w.p.roomFor(q, &a)
-	if h == holdBackoff || h == holdReserve {
+	if h == WaitBackoff || h == WaitReserve {
 		return // time passes
 	}
 	if r := s.retry(); r != 0 && a.now < r.Add(2*TickEvery) {
 		return // and the next tick
 	}
-	must(h != holdNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
-	if h == holdPlan || s.held == holdPlan {
+	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
+	if h == WaitPlan || s.held == WaitPlan {
 		s.checkClaim(h, a.budget)
 		return
 	}
 	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
 	if h.evicts() && h == s.held { // else another limit holds it too
 		among := q.db.pools
-		if h == holdUser {
+		if h == WaitUser {
 			among = q.user.pools
 		}
 		for _, other := range among {
@@ -368,9 +368,9 @@ func (s *Shard) retry() wire.Time {
 
 // checkClaim checks that s, which waits for h, hears when it is over. b is the
 // budget if there is one in the way.
-func (s *Shard) checkClaim(h hold, b *budget) {
+func (s *Shard) checkClaim(h WaitReason, b *budget) {
 	name := fmt.Sprintf("%s on loop %d", s.pool.name(), s.w.index)
-	must(s.held.lifted() || s.held == holdPlan, "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
+	must(s.held.lifted() || s.held == WaitPlan, "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
 	if s.claims != b || b.coming() > b.rank(s) {
 		return // another limit holds it too, or something is on its way
 	}
@@ -385,7 +385,7 @@ func (s *Shard) checkClaim(h hold, b *budget) {
 }
 
 // roomFor says what reserve would, and takes nothing. The caller holds p.mu.
-func (p *Pooler) roomFor(q *Pool, a *ask) hold {
+func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	set, main := q.settings.Load(), &p.Snapshot().Main
 	full, reserve := set.PoolSize > 0 && q.open >= set.PoolSize, false
 	if full && main.ReservePoolTimeout > 0 && q.open < set.PoolSize+set.ReservePoolSize {
@@ -394,20 +394,20 @@ func (p *Pooler) roomFor(q *Pool, a *ask) hold {
 	f := q.failure.Load()
 	switch {
 	case f != nil && a.now < f.until.Add(2*TickEvery):
-		return holdBackoff // and the next tick
+		return WaitBackoff // and the next tick
 	case q.logins >= max(1, main.MaxLoginConcurrency):
-		return holdLogins
+		return WaitLogins
 	case full && !reserve:
-		return holdPool
+		return WaitPool
 	case full && a.now.Sub(a.oldest) < main.ReservePoolTimeout+2*TickEvery:
-		return holdReserve // and the next tick
+		return WaitReserve // and the next tick
 	case set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections:
-		return holdDatabase
+		return WaitDatabase
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
-		return holdUser
+		return WaitUser
 	}
 	if a.budget = q.seat.refuses(a); a.budget != nil {
-		return holdPlan
+		return WaitPlan
 	}
-	return holdNone
+	return WaitNone
 }

@@ -94,10 +94,14 @@ func (c *Client) welcome(wel *welcome) {
 	}
 	b = wire.AppendReadyForQuery(b, wire.TxIdle)
 	w.scratch = b
+	waited := c.state == ClientWaiting
+	if waited {
+		c.shard.endWait(c)
+	}
 	c.endLogin()
 	c.shard.stats.ClientLogins++
+	c.shard.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
 	c.conn.Write(b)
-	waited := c.state == ClientWaiting
 	c.move(ClientIdle)
 	if waited {
 		c.shard.logins--

@@ -89,7 +89,7 @@ func (w *Worker) forget(q *Pool) {
 	if s == nil || s.clients() > 0 {
 		return
 	}
-	s.setHeld(holdNone)
+	s.setHeld(WaitNone)
 	if w.shards[q.key()] == s {
 		delete(w.shards, q.key())
 	}

@@ -157,6 +157,14 @@ func (w *world) pass(d time.Duration) {
 	w.settle()
 }
 
+// outside calls fn, which may block until the loop has answered.
+func (w *world) outside(fn func()) {
+	w.loop.direct = true
+	fn()
+	w.loop.direct = false
+	w.settle()
+}
+
 // settle does all that follows from what was done, and has the books checked.
 func (w *world) settle() {
 	w.loop.run()
@@ -247,11 +255,16 @@ type fakeLoop struct {
 	now    wire.Time
 	posted []func()
 	conns  []*fakeConn
+	direct bool // Post runs what is posted at once
 }
 
 func (l *fakeLoop) Now() wire.Time { return l.now }
 
 func (l *fakeLoop) Post(fn func()) bool {
+	if l.direct {
+		fn()
+		return true
+	}
 	l.posted = append(l.posted, fn)
 	return true
 }
@@ -423,12 +436,17 @@ func param(all []message, name string) string {
 // with text, and that its connection was closed then.
 func (c *client) wantError(text string) {
 	c.w.t.Helper()
+	c.wantErrorDetail(text, "")
+}
+
+func (c *client) wantErrorDetail(text, detail string) {
+	c.w.t.Helper()
 	all := c.read()
 	if len(all) == 0 || all[len(all)-1].typ != wire.ErrorResponse {
 		c.w.t.Fatalf("got %q, want the error %q", types(all), text)
 	}
 	got := wire.ParseFields([]byte(all[len(all)-1].body))
-	if want := (wire.Fields{Severity: "FATAL", Code: "08P01", Message: text}); got != want {
+	if want := (wire.Fields{Severity: "FATAL", Code: "08P01", Message: text, Detail: detail}); got != want {
 		c.w.t.Errorf("got %+v, want %+v", got, want)
 	}
 	if !c.closed {

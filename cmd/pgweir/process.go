@@ -37,6 +37,7 @@ type process struct {
 	sockets *listeners
 	notify  notifier
 	tls     *certs.Keeper // what clients get TLS by
+	web     *web          // nil without http_listen
 
 	ended    chan struct{} // closed when a shutdown has come to its end
 	periods  chan struct{} // of capacity 1: stats_period may have changed
@@ -115,9 +116,12 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		},
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
-		CloseListeners: func() { sockets.closeTCP(p.loops) },
+		CloseListeners: func() { sockets.closeTCP(p.loops); p.web.leave() },
 	})
 	console.Attach(p)
+	if p.web, err = p.openWeb(&snap.Main); err != nil {
+		return nil, err
+	}
 	err = sockets.attach(p.loops, func(i int) func(wire.Socket) {
 		return func(s wire.Socket) { p.accept(i, s) }
 	})
@@ -149,8 +153,10 @@ func (p *process) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.logStats(ctx)
 	go p.watchTLS(ctx)
+	go p.web.serve(p.log)
 	return func() {
 		cancel()
+		p.web.close()
 		for _, l := range p.loops {
 			l.Stop()
 		}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
 )
 
@@ -14,7 +16,8 @@ var handled = []os.Signal{
 
 // signalled does what a signal asks for, as PgBouncer does since 1.23:
 //
-//	SIGTERM  SHUTDOWN WAIT_FOR_CLIENTS; again, or after SIGINT: at once
+//	SIGTERM  SHUTDOWN WAIT_FOR_CLIENTS, or what sigterm_mode says; again, or
+//	         after SIGINT: at once
 //	SIGINT   SHUTDOWN WAIT_FOR_SERVERS; again, or after SIGTERM: at once
 //	SIGQUIT  SHUTDOWN at once
 //	SIGHUP   RELOAD
@@ -28,15 +31,22 @@ func (p *process) signalled(s syscall.Signal) {
 			p.Shutdown(pool.ShutdownImmediate)
 			return
 		}
-		say(", shutting down, waiting for " + what)
+		say(", shutting down, " + what)
 		p.notify.stopping()
 		p.Shutdown(mode)
 	}
 	switch s {
 	case syscall.SIGTERM:
-		shutdown(pool.ShutdownWaitForClients, "all clients disconnect")
+		switch m := p.Snapshot().Main; m.SigtermMode {
+		case configs.SigtermDrain:
+			shutdown(pool.ShutdownDrain, fmt.Sprintf("closing clients between transactions, within %v", m.SigtermGrace))
+		case configs.SigtermWaitForServers:
+			shutdown(pool.ShutdownWaitForServers, waitForServers)
+		default:
+			shutdown(pool.ShutdownWaitForClients, "waiting for all clients disconnect")
+		}
 	case syscall.SIGINT:
-		shutdown(pool.ShutdownWaitForServers, "all servers connections to be released")
+		shutdown(pool.ShutdownWaitForServers, waitForServers)
 	case syscall.SIGQUIT:
 		say(", fast exit")
 		p.Shutdown(pool.ShutdownImmediate)
@@ -60,6 +70,8 @@ func (p *process) signalled(s syscall.Signal) {
 		}
 	}
 }
+
+const waitForServers = "waiting for all servers connections to be released"
 
 // reloadForManager reloads and keeps the service manager informed. What goes
 // wrong is in the log.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,6 +62,12 @@ type report struct {
 	began   time.Time
 }
 
+// profile is what the figures don't say: what the poolers do with their time.
+// It was measured by hand.
+//
+//go:embed profile.md
+var profile string
+
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmark\n\nWritten by `make bench` on %s; do not edit. CPU is the processor time of the pooler's process for each transaction,\n", r.began.UTC().Format(time.DateOnly))
@@ -106,6 +113,7 @@ func (r report) markdown() string {
 	for _, one := range r.results.loads {
 		fmt.Fprintf(&b, "| %s | %s |\n", one.work.name, one.gc)
 	}
+	b.WriteString("\n" + profile)
 	return b.String()
 }
 

@@ -216,6 +216,7 @@ func (c *client) closed(reset bool) {
 	case stage != stageReady && !c.right: // half a packet
 	case strings.Contains(string(c.in), "SFATAL\x00C08P01"):
 		w.failf("%v: told why it ends in the middle of a message", c.k)
+	case len(c.in) > 0 && w.cutFrom > 0 && w.now >= w.cutFrom: // cut by a drain
 	case len(c.in) > 0:
 		// A server that broke off in the middle of a message: there is nothing
 		// that the pooler could add.

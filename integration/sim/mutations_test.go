@@ -114,6 +114,10 @@ var mutations = []mutation{
 		"a statement that nobody has any more is kept", "pool/statements.go",
 		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
 	},
+	{
+		"a drain does not wait for the end of a transaction", "pool/drain.go",
+		"v.status == wire.TxIdle && v.ledger", "v.ledger",
+	},
 }
 
 // TestMutations breaks the pooler in a copy of the module, one rule at a time,

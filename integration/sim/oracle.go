@@ -455,6 +455,10 @@ func (c *client) fatal(f wire.Fields) {
 	if !c.abused && !c.mayBeTold(f) {
 		c.wrong("ended by %s %q", f.Code, f.Message)
 	}
+	if f.Code == "57P01" && c.w.now < c.w.cutFrom && !c.abused && c.stage == stageReady &&
+		(c.status != wire.TxIdle || len(c.queue) > 0 && c.queue[0].phase != phaseBegin) {
+		c.wrong("cut in a transaction, %v before the grace is over", c.w.cutFrom.Sub(c.w.now))
+	}
 }
 
 // since reports whether d lies back at least as long as the shortest value that

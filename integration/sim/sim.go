@@ -147,7 +147,11 @@ func (w *World) empty() {
 // shutdown ends the pooler.
 func (w *World) shutdown() {
 	w.operator.stopping = true
-	mode := pick(w, pool.ShutdownWaitForClients, pool.ShutdownWaitForServers, pool.ShutdownImmediate)
+	mode := pick(w, pool.ShutdownWaitForClients, pool.ShutdownWaitForServers, pool.ShutdownImmediate, pool.ShutdownDrain)
+	if mode == pool.ShutdownDrain {
+		w.drain()
+		return
+	}
 	w.tracef("---- shutdown %d", mode)
 	for range w.rng.IntN(3) {
 		w.arrive()
@@ -163,4 +167,22 @@ func (w *World) shutdown() {
 			w.failf("%d servers are open after the shutdown", len(w.pg.backends))
 		}
 	}
+}
+
+// drain ends the pooler as SHUTDOWN DRAIN does, while clients are at work: each
+// one leaves between two transactions (see fatal), unless the grace is over.
+func (w *World) drain() {
+	grace := pick(w, 0, 50*time.Millisecond, time.Second, 20*time.Second)
+	spread := pick(w, 0, grace/2, grace)
+	w.tracef("---- drain within %v, spread over %v", grace, spread)
+	for range w.rng.IntN(15) {
+		w.arrive()
+	}
+	w.runUntil(w.now.Add(w.between(0, 300*time.Millisecond)), func() bool { return false })
+	w.cutFrom = w.now.Add(grace)
+	w.spawn(func() { w.pooler.Drain(grace, spread) })
+	if !w.runUntil(w.cutFrom.Add(2*pool.TickEvery+100*time.Millisecond), func() bool { return w.stopped && w.chores == 0 }) {
+		w.failf("the drain does not end: %s", w.whoIsLeft())
+	}
+	w.pooler.CheckEmpty()
 }

@@ -41,6 +41,8 @@ type World struct {
 	calm    bool // no more faults
 	stopped bool // the pooler says that the process may exit
 
+	cutFrom wire.Time // from when a drain cuts clients in their transactions; 0: there is no drain
+
 	trace func(string) // nil: nobody listens
 }
 

@@ -49,6 +49,12 @@ type Request struct {
 	Keys      *auth.Keys
 	Verifiers *auth.Verifiers
 
+	// PasswordCommand, if it is not empty, is a shell command whose output is
+	// the secret in the place of Secret. It is run for each host that is tried.
+	PasswordCommand string
+
+	commands *commands // those that run now; nil: none is shared
+
 	// Random is read for nonces: crypto/rand.Reader, outside of tests.
 	Random io.Reader
 
@@ -148,6 +154,13 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 // host connects and logs in to one host, at the first of its addresses that
 // lets it.
 func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError) {
+	if r.PasswordCommand != "" {
+		secret, err := r.password(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		r.Secret = secret
+	}
 	if r.Names == nil || IsUnix(host) || isAddress(host) {
 		return r.one(ctx, host, host)
 	}

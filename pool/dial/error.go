@@ -28,6 +28,7 @@ const (
 	Protocol                      // the server sent what it must not
 	TLSFailed                     // the server has no TLS, or not as it is wanted
 	Unfit                         // the server is not what Attrs ask for
+	CommandFailed                 // the password command has not told a password
 )
 
 func (k Kind) String() string {
@@ -52,6 +53,8 @@ func (k Kind) String() string {
 		return "TLS failed"
 	case Unfit:
 		return "unfit"
+	case CommandFailed:
+		return "command failed"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -71,6 +74,7 @@ const (
 	reasonSSL      = "bad sslreq answer"
 	reasonEarly    = "received unencrypted data after SSL response"
 	reasonTLS      = "TLS startup failed"
+	reasonCommand  = "password_command failed" // pgweir's own
 )
 
 // The SQLSTATEs of a server that starts up, shuts down, or recovers. The first
@@ -150,7 +154,7 @@ func (e *LoginError) tryNext() bool {
 		return true
 	case Refused:
 		return e.StartingUp()
-	case Canceled, BadSecret, Protocol:
+	case Canceled, BadSecret, Protocol, CommandFailed:
 	}
 	return false
 }
