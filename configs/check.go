@@ -28,6 +28,8 @@ func checkMain(m *Main) (key, text string) {
 		return "auth_type", "cert requires client_tls_sslmode=verify-full"
 	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
 		return "auth_type", "ldap requires auth_ldap_options"
+	case m.AuthType == AuthPassthrough && m.ClientTLSSSLMode == SSLDisable && m.UnixSocketDir == "":
+		return "auth_type", "passthrough requires client_tls_sslmode or unix_socket_dir: a password is asked for over TLS or a unix socket only"
 	case !validHTTPListen(m.HTTPListen):
 		return "http_listen", fmt.Sprintf("invalid value %q: must be host:port, with a port from 1 to 65535, or empty", m.HTTPListen)
 	case !slices.Contains(syslogFacilities, strings.ToLower(m.SyslogFacility)):
@@ -125,6 +127,16 @@ func (l *loader) checkAuth(m *Main) {
 		}
 	}
 	switch m.AuthType {
+	case AuthPassthrough:
+		if m.ClientTLSSSLMode == SSLDisable && len(m.ListenAddr) > 0 {
+			l.warn("auth_type", "passthrough needs TLS (client_tls_sslmode) or a unix socket; over TCP nobody can log in")
+		}
+		for d := range l.snap.entries() {
+			if d.User != "" {
+				l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: auth_type passthrough tries the client's password on the server, and user= has servers logged in to as another one; only users in auth_file can log in", d.Name))
+			}
+		}
+		return
 	case AuthTrust, AuthPlain, AuthMD5, AuthSCRAM:
 		if m.AuthFile == "" {
 			if !l.asks(m) {

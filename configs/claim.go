@@ -47,7 +47,7 @@ func (c *Claim) Room() int {
 const anyUser = ""
 
 // Claims returns what the entries under a plan may ask of it, in the order of
-// the file. An entry with several hosts counts in full on each of them.
+// the file. Several hosts count as one server: entries that share it name them alike.
 func (s *Snapshot) Claims() []*Claim {
 	type key struct{ plan, on string }
 	found := make(map[key]*tally)
@@ -57,16 +57,14 @@ func (s *Snapshot) Claims() []*Claim {
 			continue
 		}
 		for _, user := range s.poolUsers(d) {
-			for _, on := range claimNames(d, user) {
-				k := key{d.Plan.Name, on}
-				t := found[k]
-				if t == nil {
-					t = &tally{claim: &Claim{Plan: d.Plan, On: on}, entries: make(map[string]*part), users: make(map[string]*part)}
-					found[k] = t
-					order = append(order, t)
-				}
-				t.add(s, d, user)
+			k := key{d.Plan.Name, claimName(d, user)}
+			t := found[k]
+			if t == nil {
+				t = &tally{claim: &Claim{Plan: d.Plan, On: k.on}, entries: make(map[string]*part), users: make(map[string]*part)}
+				found[k] = t
+				order = append(order, t)
 			}
+			t.add(s, d, user)
 		}
 	}
 	claims := make([]*Claim, 0, len(order))
@@ -77,21 +75,17 @@ func (s *Snapshot) Claims() []*Claim {
 	return claims
 }
 
-// claimNames says on what the pool of d and user claims connections.
-func claimNames(d *Database, user string) []string {
+// claimName says on what the pool of d and user claims connections.
+func claimName(d *Database, user string) string {
 	if d.Plan.Scope == ScopeDatabase {
 		if d.Name == "*" {
-			return []string{"each entry made from *"}
+			return "each entry made from *"
 		}
-		return []string{d.Name}
+		return d.Name
 	}
-	var on []string
-	for _, host := range d.Hosts {
-		host = net.JoinHostPort(host, strconv.Itoa(d.Port))
-		if d.Plan.Scope == ScopeRole {
-			host = cmp.Or(user, "any other user") + "@" + host
-		}
-		on = append(on, host)
+	on := net.JoinHostPort(strings.Join(d.Hosts, ","), strconv.Itoa(d.Port))
+	if d.Plan.Scope == ScopeRole {
+		on = cmp.Or(user, "any other user") + "@" + on
 	}
 	return on
 }

@@ -59,7 +59,7 @@ func TestClaims(t *testing.T) {
 		{"any number of entries", main + "plan=auto\n[databases]\n* = host=h user=a max_db_connections=7\n", "auto on h:5432: any of [*]\n"},
 		{
 			"several hosts", main + "plan=auto\n[databases]\nx = host=h,i user=a\ny = host=i user=a\n",
-			"auto on h:5432: 12 of [x]\nauto on i:5432: 24 of [x y]\n",
+			"auto on h,i:5432: 12 of [x]\nauto on i:5432: 12 of [y]\n",
 		},
 		{
 			"by role", main + "plan=heroku:essential-0\n[databases]\nx = host=h\ny = host=h user=a max_db_connections=4\n",

@@ -37,11 +37,14 @@ const (
 	AuthSCRAM                      // scram-sha-256
 	AuthPeer                       // the system's user at the other end of a unix socket; only in an HBA file
 	AuthReject                     // nobody; only in an HBA file
+
+	AuthPassthrough // password that the database itself is asked about
 )
 
 var authTypes = names{
 	AuthAny: "any", AuthTrust: "trust", AuthPlain: "plain", AuthMD5: "md5", AuthCert: "cert",
 	AuthHBA: "hba", AuthLDAP: "ldap", AuthPAM: "pam", AuthSCRAM: "scram-sha-256",
+	AuthPassthrough: "passthrough",
 }
 
 // String returns the name in the configuration.

@@ -517,6 +517,11 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.AuthQueryCache },
 	},
 	{
+		Name: "auth_passthrough_cache", Default: "60",
+		Meaning: "How long a password that the database took is believed with auth_type passthrough; after that the next login is tried on the database again; 0: each login is.",
+		field:   func(m *Main) any { return &m.AuthPassthroughCache },
+	},
+	{
 		Name: "client_buffer", Default: "262144",
 		Meaning: "Bytes of an answer kept for a client that reads slowly, so that its server can go on; more than that is held back at the server.",
 		field:   func(m *Main) any { return &m.ClientBuffer },

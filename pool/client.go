@@ -214,7 +214,8 @@ func (c *Client) fail(f wire.Fields) {
 func (c *Client) end(reason string) {
 	w := c.w
 	v, waited, login := c.server, c.state == ClientWaiting, c.login
-	if w.p.Snapshot().Main.LogDisconnections && c.lookup() == nil && (login == nil || login.phase != phaseFirst || c.held != nil) {
+	welcoming := waited && c.awaitsWelcome()
+	if w.p.Snapshot().Main.LogDisconnections && !c.internal() && (login == nil || login.phase != phaseFirst || c.held != nil) {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
 	c.move(ClientClosed)
@@ -223,7 +224,7 @@ func (c *Client) end(reason string) {
 		w.drop(c.held)
 		c.held = nil
 	}
-	own := c.lookup() != nil // counted by its pool, and nowhere else
+	own := c.internal()
 	switch {
 	case c.admin != nil:
 		c.admin.close()
@@ -244,11 +245,11 @@ func (c *Client) end(reason string) {
 	}
 	c.endLogin()
 	c.forgetAll()
+	if welcoming {
+		c.shard.logins--
+	}
 	if waited {
 		c.shard.endWait(c)
-		if login != nil {
-			c.shard.logins--
-		}
 		c.shard.publishWaiters()
 	}
 	if v != nil {
@@ -271,6 +272,8 @@ func (v *Server) abandoned(midway bool) {
 	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
+	case v.replication != replicatesNot:
+		v.close("client disconnect", !midway)
 	case midway || v.conn.Queued() > 0:
 		v.close("client disconnect before everything was sent to the server", false)
 	case v.status != wire.TxIdle:
@@ -291,6 +294,8 @@ func (c *Client) prefix() string {
 	switch {
 	case c.lookup() != nil:
 		return fmt.Sprintf("C-%#x: %s/%s@(auth_query)", c.id, c.shard.pool.db.Name, c.user.Name)
+	case c.login != nil && c.login.trial != nil:
+		return fmt.Sprintf("C-%#x: %s/%s@(passthrough)", c.id, c.shard.pool.db.Name, c.user.Name)
 	case c.admin != nil:
 		db = consoleDatabase
 	case c.db != nil:

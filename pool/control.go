@@ -400,6 +400,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	old := p.snapshot.Swap(snap)
 	otherTLS := old != nil && !certs.ForServers(&old.Main).Same(certs.ForServers(&snap.Main))
 	p.answers.known.Purge()
+	p.guesses.forget()
 	var removed []*Database
 	for _, name := range sortedKeys(p.databases) {
 		d := p.databases[name]
@@ -478,6 +479,9 @@ func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
 		return auth.ParseSecret(conf.Password), nil
 	}
 	text, known := p.Snapshot().Auth.Lookup(q.user.Name)
+	if pass := q.pass.Load(); pass != nil && text == "" {
+		return pass.secret, pass.keys
+	}
 	if secret := q.secret.Load(); secret != nil && !known {
 		return *secret, p.keysOf(q.user.Name)
 	}

@@ -63,7 +63,9 @@
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
 //	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked
+//	replication.go  clients that speak to a walsender of their own
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
+//	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
 //	statements.go  prepared statements
 //	server.go    a server: opening, jobs, release

@@ -78,7 +78,7 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 		s.busy.each(func(v *Server) {
 			c := v.client
 			switch {
-			case c == nil:
+			case c == nil || v.replication != replicatesNot:
 			case c.busy && late(now, c.queryStart, set.QueryTimeout):
 				v.close("query timeout", false)
 			case !c.busy && v.status != wire.TxIdle && late(now, v.since, set.IdleTransactionTimeout):
@@ -119,6 +119,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	p := s.pool
 	set := p.settings.Load()
 	s.tickNames()
+	s.tickReplication()
 	s.used.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	s.idle.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	if s.paused() {

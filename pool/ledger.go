@@ -223,7 +223,11 @@ func (l *ledger) answered(typ byte) (swallow, ok bool) {
 	case wire.DataRow, wire.CopyData:
 		return swallow, kind == owedQuery || kind == owedExecute
 	case wire.CopyDone:
-		return swallow, l.copying != copyNone
+		ok = l.copying != copyNone
+		if l.copying == copyOut {
+			l.copying = copyNone // BASE_BACKUP has one after the other
+		}
+		return swallow, ok
 	case wire.RowDescription, wire.NoData:
 		if kind == owedDescribe {
 			return swallow, l.popIf(owedDescribe)

@@ -23,6 +23,7 @@ import (
 // All who want to know the same at the same time share one lookup. It runs on
 // the loop that its question is assigned to, and tells them by Post.
 type lookup struct {
+	inert
 	question question
 	db       *Database
 	w        *Worker
@@ -125,7 +126,7 @@ func (c *Client) lookUp(main *configs.Main) bool {
 func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refused string) {
 	p, l := c.w.p, c.login
 	switch main.AuthType {
-	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM:
+	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM, configs.AuthPassthrough:
 		return q, nil, ""
 	}
 	conf := &configs.Database{} // the console's
@@ -386,18 +387,6 @@ func (k *lookup) Close() { k.end() }
 // Abort implements wire.Conn.
 func (k *lookup) Abort() { k.end() }
 
-// Queued implements wire.Conn.
-func (*lookup) Queued() int { return 0 }
-
-// Pause implements wire.Conn.
-func (*lookup) Pause() {}
-
-// Resume implements wire.Conn.
-func (*lookup) Resume() {}
-
-// Detach implements wire.Conn.
-func (*lookup) Detach() (wire.Socket, bool) { return wire.Socket{}, false }
-
 // end has finish called once the pool is done with what it does.
 func (k *lookup) end() {
 	if !k.over {
@@ -447,4 +436,14 @@ func (k *lookup) finish() {
 func (c *Client) lookup() *lookup {
 	k, _ := c.conn.(*lookup)
 	return k
+}
+
+// internal reports whether c is one of pgweir's own, which has no socket: it is
+// counted by its pool, and nowhere else.
+func (c *Client) internal() bool {
+	switch c.conn.(type) {
+	case *lookup, *trial:
+		return true
+	}
+	return false
 }

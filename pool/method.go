@@ -17,6 +17,7 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 	if method == configs.AuthHBA {
 		rule := auth.Rule(c.w.p.Snapshot().HBA, auth.Arrival{
 			Local: c.unix, TLS: c.encrypted(), Addr: c.remote.Addr(), Database: l.database, User: l.user,
+			Replication: l.replication == replicatesPhysical,
 		})
 		if rule == nil {
 			c.disconnect(true, "no authentication method is found")
@@ -45,6 +46,8 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 		c.certificate(main, ident, known)
 	case configs.AuthLDAP:
 		c.ldap(ldap)
+	case configs.AuthPassthrough:
+		c.passthrough(main, secret, known)
 	case configs.AuthReject:
 		c.disconnect(true, "login rejected")
 	default:

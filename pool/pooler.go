@@ -107,6 +107,7 @@ type Pooler struct {
 	verifiers  *auth.Verifiers
 	statements statements
 	answers    answers
+	guesses    guesses
 	console    Console
 
 	// handshakes bound how many clients' TLS handshakes compute at once: a
@@ -154,6 +155,7 @@ func New(o Options) *Pooler {
 		tracked:   newTracked(o.Snapshot.Main.TrackedParameters()),
 		verifiers: auth.NewVerifiers(maxVerifiers, o.Random),
 		answers:   newAnswers(),
+		guesses:   newGuesses(),
 		databases: map[string]*Database{},
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
@@ -239,6 +241,10 @@ type Pool struct {
 	// auth_file says nothing.
 	secret atomic.Pointer[auth.Secret]
 
+	// pass is what auth_type passthrough knows of the user's password, nil if
+	// nothing.
+	pass atomic.Pointer[pass]
+
 	// failure is the last attempt to open a server, if it failed.
 	failure   atomic.Pointer[failure]
 	connected atomic.Int32 // servers logged in
@@ -291,6 +297,7 @@ type failure struct {
 	count  int       // in a row
 	until  wire.Time // no new attempt before
 	login  bool      // the server answered, and refused
+	secret bool      // because of the secret
 	reason string
 }
 
@@ -363,10 +370,13 @@ func (p *Pooler) userLocked(name string) *User {
 	return u
 }
 
-func (p *Pooler) user(name string) *User {
+// enterUser returns the user called name, and counts a client in.
+func (p *Pooler) enterUser(name string) *User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.userLocked(name)
+	u := p.userLocked(name)
+	u.clients.Add(1)
+	return u
 }
 
 // pool returns the pool of db for the server-side user called user, and counts

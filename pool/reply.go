@@ -243,7 +243,7 @@ func (v *Server) ready(own bool) {
 	}
 	if !own {
 		v.account(c)
-		if v.status != wire.TxIdle && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
+		if v.status != wire.TxIdle && v.replication == replicatesNot && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
 			v.close("transaction blocks not allowed in statement pooling mode", false)
 			return
 		}
@@ -254,11 +254,17 @@ func (v *Server) ready(own bool) {
 }
 
 // account counts the query, and the transaction, that a ReadyForQuery ended.
+// Those of replication are not counted: a stream that takes days says nothing
+// of queries.
 func (v *Server) account(c *Client) {
 	if v.ledger.n > 0 {
 		return // a pipeline counts once
 	}
 	now := v.shard.w.now()
+	if v.replication != replicatesNot {
+		c.busy, c.inXact, v.since = false, false, now
+		return
+	}
 	s := &v.shard.stats
 	if c.busy {
 		c.busy = false
@@ -279,7 +285,7 @@ func (v *Server) account(c *Client) {
 // decides it.
 func (v *Server) free() bool {
 	c := v.client
-	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
+	return c != nil && v.replication == replicatesNot && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
 		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
 }
 

@@ -31,14 +31,17 @@ type Server struct {
 	remain  int    // bytes of the message that is passing through
 	swallow bool   // and it goes to nobody
 
-	state      ServerState
-	job        job
-	jobError   string // what the server said to the job, if it failed
-	status     wire.TxStatus
-	stalled    bool // not read, because the client does not take its replies
-	leaving    bool // released in the middle of a read: offered at its end
-	retired    bool // its address is not to be used any more
-	fits       bool // jobRole: it is what the entry wants
+	state    ServerState
+	job      job
+	jobError string // what the server said to the job, if it failed
+	status   wire.TxStatus
+	stalled  bool // not read, because the client does not take its replies
+	leaving  bool // released in the middle of a read: offered at its end
+	retired  bool // its address is not to be used any more
+	fits     bool // jobRole: it is what the entry wants
+
+	replication replication // of the one client that it was opened for
+
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
@@ -117,6 +120,8 @@ type opening struct {
 	links[opening]
 	shard      *Shard
 	seat       seat
+	client     *Client // the one that it is for, if it is for one alone
+	pass       *pass   // what it logs in with, if that comes from passthrough
 	generation uint32
 	since      wire.Time
 	id         uint64
@@ -126,16 +131,39 @@ func (o *opening) at() *links[opening] { return &o.links }
 
 // connect opens one more server, for which the caller took a slot, with seat.
 func (s *Shard) connect(seat seat) {
-	p, q := s.w.p, s.pool
-	o := &opening{shard: s, seat: seat, generation: q.db.generation.Load(), since: s.w.now(), id: p.ids.Add(1)}
+	o := s.newOpening(seat)
+	o.pass = s.pool.pass.Load()
 	s.opening.pushBack(o)
-	r := p.order(q)
-	q.choose(p, &r, s.w.now())
+	s.dial(s.w.p.order(s.pool), func(session *dial.Session, err error) { s.connected(o, session, err) })
+}
+
+func (s *Shard) newOpening(seat seat) *opening {
+	return &opening{shard: s, seat: seat, generation: s.pool.db.generation.Load(), since: s.w.now(), id: s.w.p.ids.Add(1)}
+}
+
+// dial connects to whichever host's turn it is, and tells done on the loop.
+func (s *Shard) dial(r dial.Request, done func(*dial.Session, error)) {
+	p := s.w.p
+	s.pool.choose(p, &r, s.w.now())
 	p.opts.Dialer.Connect(r, func(session *dial.Session, err error) {
-		if !s.w.loop.Post(func() { s.connected(o, session, err) }) && session != nil {
+		if !s.w.loop.Post(func() { done(session, err) }) && session != nil {
 			session.Close()
 		}
 	})
+}
+
+// newServer is the server that o has led to, in no list yet. It counts as
+// logged in.
+func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
+	p, q := s.w.p, s.pool
+	p.loggedIn(q, o.seat, s.w.now(), true)
+	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
+	q.connected.Add(1)
+	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
+	return &Server{
+		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
+		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket), vars: own,
+	}
 }
 
 // order says how to log in to a server of q.
@@ -192,17 +220,18 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		s.failed(o, err)
 		return
 	}
-	v := &Server{
-		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
-		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket),
+	if o.pass != nil {
+		q.pass.CompareAndSwap(o.pass, &pass{o.pass.secret, o.pass.keys, s.w.now()})
 	}
+	s.arrived(o, session)
+}
+
+// arrived takes in the server that o has led to, for whoever needs it first.
+func (s *Shard) arrived(o *opening, session *dial.Session) {
+	p, q := s.w.p, s.pool
 	untracked, vars := p.readParams(session.Params)
-	v.vars = vars
-	p.loggedIn(q, v.seat, s.w.now(), true)
+	v := s.newServer(o, session, vars)
 	s.rolesAsked = s.w.now() // the login saw to it
-	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
-	q.connected.Add(1)
-	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	if !v.attach(session.Socket) {
 		s.provide()
 		return
@@ -280,6 +309,9 @@ func (s *Shard) failed(o *opening, err error) {
 	if login != nil {
 		f.reason = login.Reason
 		f.login = login.Answered() && !(login.StartingUp() && q.several())
+		if f.secret = login.WrongSecret(); f.secret && o.pass != nil {
+			q.pass.CompareAndSwap(o.pass, nil) // it was changed on the database
+		}
 	}
 	if isFull {
 		s.refused(o.seat, scope, login)
@@ -303,9 +335,11 @@ func (s *Shard) failed(o *opening, err error) {
 // refuseWaiters tells everybody who waits for a server of a pool whose server
 // refuses the login.
 func (s *Shard) refuseWaiters(login *dial.LoginError) {
-	for s.waiting.n > 0 {
-		s.waiting.head.fail(login.Fields())
-	}
+	s.waiting.each(func(c *Client) {
+		if c.login == nil || c.login.trial == nil { // which has another secret to try
+			c.fail(login.Fields())
+		}
+	})
 }
 
 // backoff is how long not to try again after the n-th failure in a row: from a

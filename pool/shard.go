@@ -26,7 +26,8 @@ type Shard struct {
 	busy     list[Server, *Server] // ServerActive
 	canceled list[Server, *Server] // ServerBeingCanceled
 
-	opening list[opening, *opening] // servers being opened for this loop
+	opening list[opening, *opening] // servers being opened for whoever waits
+	private list[opening, *opening] // those being opened for one replication client each
 
 	held  WaitReason // what kept a server from being opened for the waiters of this shard
 	asked bool       // another loop was asked for an idle server, and has not answered
@@ -160,8 +161,13 @@ func (s *Shard) takeIdle() *Server {
 }
 
 // pair makes a pair of c and v, which is idle or loose. It reports whether c
-// may go on at once: if its parameters are not those of v, v is told first.
+// may go on at once: if its parameters are not those of v, v is told first. A
+// client that awaits a server of its own does not get v.
 func (s *Shard) pair(c *Client, v *Server) bool {
+	if c.login != nil {
+		s.exchange(c, v)
+		return false
+	}
 	now := s.w.now()
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
@@ -205,7 +211,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil && c.login == nil {
+	if c := s.waiting.head; c != nil && !c.awaitsWelcome() {
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -301,7 +307,7 @@ func (s *Shard) supply() {
 	}
 	for s.waiting.n > 0 {
 		v, c := s.takeIdle(), s.waiting.head
-		if v == nil || c.login != nil {
+		if v == nil || c.awaitsWelcome() {
 			break
 		}
 		if s.pair(c, v) {
@@ -332,13 +338,18 @@ func (s *Shard) supply() {
 // limits allow, and notes which one does not.
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
-		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+		c := s.waiting.head
+		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
 		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
-		s.connect(a.seat)
+		if c.awaitsOwn() {
+			s.connectFor(c, a.seat)
+		} else {
+			s.connect(a.seat)
+		}
 	}
 	s.setHeld(WaitNone)
 }

@@ -55,6 +55,8 @@ type ask struct {
 	shard  *Shard    // whose waiters want it, nil if nobody waits
 	oldest wire.Time // since when the oldest of them waits
 	fill   int       // if not 0: only up to so many servers
+	anew   bool      // with a secret of its own: that another one was refused does not count
+	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
 
 	seat   seat    // WaitNone: the server's
 	budget *budget // WaitPlan: the one that has no room
@@ -65,7 +67,21 @@ type ask struct {
 // who must open a server or give the slot back with free.
 func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
-	h := p.reserveLocked(q, a)
+	h := p.obstacleLocked(q, a)
+	if a.swap {
+		h = WaitNone
+	}
+	if h == WaitNone {
+		q.open++
+		q.logins++
+		q.db.open++
+		q.user.open++
+		q.db.idleSince = 0
+		q.gained.Store(int64(a.now))
+		q.size.Store(int32(q.open - q.leaving))
+		a.seat = q.seat
+		a.seat.take(a.shard)
+	}
 	next := q.seat.nextLocked() // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
@@ -74,12 +90,13 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	return h
 }
 
-func (p *Pooler) reserveLocked(q *Pool, a *ask) WaitReason {
+// obstacleLocked is what stands in the way of one more server of q.
+func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 	if q.seat == nil {
 		return WaitPause // the pool was removed
 	}
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until {
+	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
 	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
@@ -110,15 +127,6 @@ func (p *Pooler) reserveLocked(q *Pool, a *ask) WaitReason {
 	if reserved {
 		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
-	q.open++
-	q.logins++
-	q.db.open++
-	q.user.open++
-	q.db.idleSince = 0
-	q.gained.Store(int64(a.now))
-	q.size.Store(int32(q.open - q.leaving))
-	a.seat = q.seat
-	a.seat.take(a.shard)
 	return WaitNone
 }
 

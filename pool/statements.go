@@ -165,7 +165,7 @@ func (p *prepared) remove(st *statement) bool {
 
 // tracks reports whether c's statements are pgweir's business.
 func (c *Client) tracks() bool {
-	return c.w.p.Snapshot().Main.MaxPreparedStatements > 0 && !c.shard.pool.session()
+	return c.w.p.Snapshot().Main.MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
 }
 
 // naming says whether a message names a prepared statement.

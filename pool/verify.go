@@ -42,6 +42,7 @@ func (p *Pooler) CheckEmpty() {
 	holders := map[*statement]int{}
 	for _, w := range p.workers {
 		must(w.logins.n+w.consoles.n+w.cancels.n == 0, "loop %d lists clients that are gone", w.index)
+		must(len(w.trials) == 0, "loop %d has %d passwords under trial that nobody waits for", w.index, len(w.trials))
 		must(len(w.lookups) == 0, "loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
 		for _, s := range w.all {
 			name := s.pool.name()
@@ -154,7 +155,7 @@ func (c *Client) count(a *sums) {
 	if c.shard != nil {
 		a.ofPool[c.shard.pool]++
 	}
-	if c.lookup() != nil {
+	if c.internal() {
 		return
 	}
 	a.sockets++
@@ -184,7 +185,7 @@ func (s *Shard) verify(a *sums) {
 			if c.state == ClientWaiting {
 				must(c.queryStart >= last, "%s: client %d waits out of order", name, c.id)
 				last = c.queryStart
-				if c.login != nil {
+				if c.awaitsWelcome() {
 					logins++
 				}
 			} else {
@@ -203,11 +204,13 @@ func (s *Shard) verify(a *sums) {
 			a.sit(v.seat)
 		})
 	}
-	walk(&s.opening, func(o *opening) {
-		must(o.shard == s, "%s lists the opening of another", name)
-		a.openings[s.pool]++
-		a.sit(o.seat, a.logins)
-	})
+	for _, l := range []*list[opening, *opening]{&s.opening, &s.private} {
+		walk(l, func(o *opening) {
+			must(o.shard == s && (o.client != nil) == (l == &s.private), "%s lists the opening of another", name)
+			a.openings[s.pool]++
+			a.sit(o.seat, a.logins)
+		})
+	}
 	must((s.held == WaitPlan) == (s.claims != nil), "%s is held by %v, and has the claim %v", name, s.held, s.claims)
 	if s.claims != nil {
 		a.claims[s.claims]++
@@ -246,7 +249,7 @@ func (v *Server) verify(shard string, steady bool) {
 		must(v.job == jobNone || v.job == jobSets || v.job == jobProbe, "%s is paired and runs job %d", where, v.job)
 		must(!v.free() || !steady && !c.busy, "%s is free, and still paired", where)
 	case ServerIdle, ServerUsed:
-		must(c == nil && v.job == jobNone && v.cancels == 0, "%s is %v, and somebody's", where, v.state)
+		must(c == nil && v.job == jobNone && v.cancels == 0 && v.replication == replicatesNot, "%s is %v, and somebody's", where, v.state)
 		must(v.ledger.clear() && v.status == wire.TxIdle && (v.remain == 0 || v.swallow), "%s is %v, and owes replies", where, v.state)
 	case ServerTested:
 		must(c == nil && v.job != jobNone && v.ledger.n > 0, "%s is tested, and no query runs", where)

@@ -16,7 +16,7 @@ func (s *Shard) welcomeWaiters() {
 		return
 	}
 	s.waiting.each(func(c *Client) {
-		if c.login != nil {
+		if c.awaitsWelcome() {
 			c.welcome(wel)
 		}
 	})
@@ -87,12 +87,7 @@ func (c *Client) welcome(wel *welcome) {
 	w := c.w
 	g := c.shard.greet(wel, c.login.want, c.login.extra)
 	c.vars, c.extras = g.vars, g.extras
-	c.newKey()
-	b := wire.AppendBackendKeyData(append(w.scratch[:0], g.text...), c.key)
-	if m := g.snap.Main.LoginNotifyMessage; m != "" {
-		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
-	}
-	b = wire.AppendReadyForQuery(b, wire.TxIdle)
+	b := c.appendKey(append(w.scratch[:0], g.text...))
 	w.scratch = b
 	waited := c.state == ClientWaiting
 	if waited {
@@ -107,6 +102,17 @@ func (c *Client) welcome(wel *welcome) {
 		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
+}
+
+// appendKey appends the end of a welcome: a new key for cancel requests, and
+// that c may ask.
+func (c *Client) appendKey(b []byte) []byte {
+	c.newKey()
+	b = wire.AppendBackendKeyData(b, c.key)
+	if m := c.w.p.Snapshot().Main.LoginNotifyMessage; m != "" {
+		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
+	}
+	return wire.AppendReadyForQuery(b, wire.TxIdle)
 }
 
 // newKey makes the key for cancel requests: random, positive as a process id.

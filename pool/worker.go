@@ -34,6 +34,7 @@ type Worker struct {
 
 	freeLogins []*login
 	lookups    map[question]*lookup // the auth_queries under way here
+	trials     map[tried]*trial     // the passwords under trial here
 
 	// released are servers on their way to whoever needs them next, and
 	// serving is set while somebody works that queue off: a release inside a
@@ -65,6 +66,7 @@ func newWorker(p *Pooler, index int, loop wire.Loop, seed uint64) *Worker {
 		rng:     rand.New(rand.NewPCG(seed, uint64(index))),
 		shards:  map[poolKey]*Shard{},
 		lookups: map[question]*lookup{},
+		trials:  map[tried]*trial{},
 	}
 }
 

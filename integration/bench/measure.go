@@ -49,6 +49,8 @@ type results struct {
 	loads  []result
 	loops  *result                // pgweir with one loop and with two
 	memory map[string]idleFigures // nil when it was not asked for
+
+	counting time.Duration // see countingCost; 0 when it was not asked for
 }
 
 const (
@@ -86,6 +88,11 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", loopsWork, err)
 		}
 		r.loops = &one
+	}
+	if b.only.MatchString(histogramsWork) {
+		if r.counting, err = countingCost(); err != nil {
+			return r, fmt.Errorf("%s: %w", histogramsWork, err)
+		}
 	}
 	if b.only.MatchString(idleWork) {
 		r.memory = map[string]idleFigures{}

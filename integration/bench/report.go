@@ -84,6 +84,7 @@ func (r report) markdown() string {
 	}
 	r.memory(&b)
 	r.loops(&b)
+	r.histograms(&b)
 
 	b.WriteString("\n## All figures\n\n| work | target | tps | p50 ms | p99 ms | CPU µs per transaction | user | system | to PgBouncer |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	all := r.results.loads

@@ -102,6 +102,9 @@ type Session struct {
 	// cancelled then.
 	Key []byte
 
+	// Proof is how the server asked for the secret.
+	Proof auth.Proof
+
 	// Name says which of Request.Hosts answered. Host is what to dial to meet
 	// the same server again, for Cancel: the folder of the unix socket, or the
 	// IP address where Name may stand for many.
@@ -219,6 +222,7 @@ func (r *Request) one(ctx context.Context, host, addr string) (*Session, *LoginE
 		return nil, failed.because(ctx)
 	}
 	s := l.session
+	s.Proof = l.exchange.Proof()
 	s.Name, s.Host = host, address(conn, addr)
 	if s.Socket, err = r.Detach(conn); err != nil {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}

@@ -77,6 +77,12 @@ const (
 	reasonCommand  = "password_command failed" // pgweir's own
 )
 
+// The SQLSTATEs of a server that does not take the secret, or the user.
+const (
+	invalidAuthorization = "28000"
+	invalidPassword      = "28P01"
+)
+
 // The SQLSTATEs of a server that starts up, shuts down, or recovers. The first
 // two meet a login that has begun before.
 const (
@@ -119,6 +125,19 @@ func AsLoginError(err error) *LoginError {
 // have none connected to hope for, are told Fields. For all other failures they
 // go on waiting, and also while StartingUp.
 func (e *LoginError) Answered() bool { return e.Kind == Refused || e.Kind == BadSecret }
+
+// WrongSecret reports whether another secret might have helped: the server does
+// not let in the user with this one, or asks for it in a way that it can't
+// answer.
+func (e *LoginError) WrongSecret() bool {
+	switch e.Kind {
+	case BadSecret:
+		return true
+	case Refused:
+		return e.Server.Code == invalidAuthorization || e.Server.Code == invalidPassword
+	}
+	return false
+}
 
 // StartingUp reports whether Postgres said that it can't be connected to right
 // now (SQLSTATE 57P01 to 57P03): it starts up, shuts down, or recovers.
