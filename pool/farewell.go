@@ -26,7 +26,7 @@ func (v *Server) leave() bool {
 	w.p.mu.Lock()
 	limited := v.seat.limited()
 	w.p.mu.Unlock()
-	if !limited {
+	if !limited || v.swapped {
 		v.conn.Close()
 		return false
 	}

@@ -88,7 +88,8 @@ func (s *Shard) exchange(c *Client, v *Server) {
 	case p.reserve(s.pool, &a) != WaitNone:
 		a.swap = true
 		p.reserve(s.pool, &a)
-		v.close("evicted for "+WaitPool.String(), false) // at once: its slot is taken already
+		v.swapped = true
+		v.close("evicted for "+WaitPool.String(), true)
 	case v.state != ServerIdle:
 		s.w.offer(v)
 	}

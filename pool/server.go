@@ -42,6 +42,7 @@ type Server struct {
 
 	replication replication // of the one client that it was opened for
 
+	swapped    bool // its slot is taken already: no farewell
 	generation uint32
 	cancels    int // cancel requests on their way to it
 

@@ -193,6 +193,9 @@ func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	var found *lane
 	var oldest int64
 	for _, other := range among {
+		if other.leaving > 0 {
+			return nil // a slot will be free soon
+		}
 		for i := range other.lanes {
 			l := &other.lanes[i]
 			if t := l.spare.Load(); t != 0 && (found == nil || t < oldest) {

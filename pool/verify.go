@@ -352,6 +352,9 @@ func (s *Shard) checkServed() {
 		if h == WaitUser {
 			among = q.user.pools
 		}
+		if slices.ContainsFunc(among, func(q *Pool) bool { return q.leaving > 0 }) {
+			return // a slot will be free soon
+		}
 		for _, other := range among {
 			for i := range other.lanes {
 				must(other.lanes[i].spare.Load() == 0, "%s is held by %v, and %s has an idle server to close", name, h, other.name())
