@@ -30,7 +30,7 @@ type budget struct {
 	peak    int      // of open
 	limit   int      // noLimit for none
 	reserve int      // already off limit: what is left to others
-	live    int      // what Postgres said last that it allows, 0: nothing
+	live    int      // what Postgres said last that it allows: 0 is no limit, below it has not said yet
 	refusal *refusal // nil: Postgres let everybody in lately
 	refused uint64   // logins that Postgres refused because it was full
 	claims  []*Shard // those that the budget keeps waiting, in the order of their coming
@@ -145,7 +145,7 @@ func (p *Pooler) riseLocked(q *Pool, b *budget) {
 func (p *Pooler) budgetLocked(key budgetKey) *budget {
 	b := p.budgets[key]
 	if b == nil {
-		b = &budget{key: key, limit: noLimit}
+		b = &budget{key: key, limit: noLimit, live: -1}
 		b.claim.Store(claimNone)
 		p.budgets[key] = b
 	}
@@ -162,22 +162,29 @@ func (p *Pooler) sweepLocked(b *budget) {
 // relimit finds out anew what b allows: what the plan or Postgres says, less
 // what the plans of its pools leave to others.
 func (b *budget) relimit() {
-	allowed, planned := b.live, false
-	b.reserve = 0
-	for _, q := range b.pools {
-		if plan := q.db.conf.Load().Plan; plan != nil {
-			planned = true
-			b.reserve = max(b.reserve, plan.Reserve)
+	b.limit, b.reserve = noLimit, 0
+	if b.plan != nil {
+		b.reserve = b.plan.Reserve
+		if n := b.plan.Budget(); n > 0 {
+			b.limit = n
 		}
-	}
-	switch {
-	case b.plan != nil:
-		allowed, b.reserve = b.plan.MaxServerConnections, b.plan.Reserve
-	case !planned:
-		allowed, b.live = 0, 0 // nobody asks any more
-	}
-	if b.limit = noLimit; allowed > 0 {
-		b.limit = max(1, allowed-b.reserve)
+	} else {
+		planned := false
+		for _, q := range b.pools {
+			if plan := q.db.conf.Load().Plan; plan != nil {
+				planned = true
+				b.reserve = max(b.reserve, plan.Reserve)
+				switch {
+				case b.live > 0:
+					b.limit = min(b.limit, plan.Share(b.live))
+				case b.live < 0:
+					b.limit = 1 // whoever comes first asks
+				}
+			}
+		}
+		if !planned {
+			b.live = -1 // nobody asks any more
+		}
 	}
 	b.update()
 }
@@ -195,9 +202,12 @@ func (b *budget) limited() bool { return b.limit != noLimit || b.refusal != nil 
 
 func (t seat) limited() bool { return slices.ContainsFunc(t, (*budget).limited) }
 
-// before orders claims: first those whose pool has fewest servers, and of the
-// same number in the order of their coming, in which b.claims is.
-func before(s, o *Shard) int { return cmp.Compare(s.pool.size.Load(), o.pool.size.Load()) }
+// before orders claims: first those whose pool has fewest servers, of these the
+// one that has got a server longest ago, and of the same pool in the order of
+// their coming, in which b.claims is.
+func before(s, o *Shard) int {
+	return cmp.Or(cmp.Compare(s.pool.size.Load(), o.pool.size.Load()), cmp.Compare(s.pool.gained.Load(), o.pool.gained.Load()))
+}
 
 // rank is how many claims come before one of s, which need not have one yet.
 func (b *budget) rank(s *Shard) (n int) {

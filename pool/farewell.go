@@ -57,6 +57,7 @@ func (f *farewell) count(n int) {
 		b.leaving += n
 	}
 	f.seat.update()
+	f.pool.seat.update() // another one, since a reload
 }
 
 // Data implements wire.Handler: what comes is of no interest any more.

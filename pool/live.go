@@ -3,6 +3,7 @@ package pool
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
@@ -46,7 +47,8 @@ func (v *Server) liveDue() bool {
 	p, q, now := s.w.p, s.pool, s.w.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if q.liveFor != 0 && q.liveOf == v.generation && now.Sub(q.liveFor) < liveEvery {
+	unknown := slices.ContainsFunc(v.seat, func(b *budget) bool { return b.plan == nil && b.live < 0 })
+	if !unknown && q.liveFor != 0 && q.liveOf == v.generation && now.Sub(q.liveFor) < liveEvery {
 		return false
 	}
 	q.liveFor, q.liveOf = now, v.generation // others that log in meanwhile need not ask
@@ -60,6 +62,11 @@ func (v *Server) readLive(row []byte) {
 		v.jobError = "an answer that is none"
 		return
 	}
+	v.setLive(l)
+}
+
+// setLive takes over what the server of v allows.
+func (v *Server) setLive(l liveLimits) {
 	p, q := v.shard.w.p, v.shard.pool
 	p.mu.Lock()
 	changed := false
@@ -90,6 +97,7 @@ func (v *Server) readLive(row []byte) {
 func (v *Server) liveTold() {
 	if v.jobError != "" || v.status != wire.TxIdle {
 		v.log(Warning, "cannot read how many connections the server allows: "+v.jobError)
+		v.setLive(liveLimits{}) // then the plan alone counts
 	}
 	if v.status != wire.TxIdle {
 		v.close("limits query failed", true)

@@ -252,7 +252,7 @@ type Pool struct {
 	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
 	size      atomic.Int32 // slots.open less leaving; written under mu
-	gained    atomic.Int64 // wire.Time when the last server began to be opened
+	gained    atomic.Int64 // wire.Time when the last server came, or began to be opened
 
 	// lanes are where the loops see each other's idle servers and waiters,
 	// one for each worker.

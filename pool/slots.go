@@ -135,6 +135,9 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 	p.mu.Lock()
 	q.logins--
+	if ok {
+		q.gained.Store(int64(now))
+	}
 	t.loggedIn(now, ok)
 	next := t.nextLocked()
 	for _, b := range t {
@@ -160,6 +163,7 @@ func (p *Pooler) free(q *Pool, t seat) {
 		p.sweepLocked(b)
 	}
 	t.update()
+	q.seat.update() // another one, since a reload
 	next := t.nextLocked()
 	p.wakeChoresLocked()
 	p.mu.Unlock()
