@@ -79,6 +79,7 @@ func (l *loader) check() {
 	if l.old == nil {
 		l.checkFolders(m)
 	}
+	l.checkClaims()
 	l.checkLimits(m, openFiles())
 }
 
