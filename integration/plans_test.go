@@ -7,14 +7,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pgweir/pgweir/integration/load"
 	"github.com/pgweir/pgweir/integration/pooler"
 )
@@ -57,22 +56,28 @@ func TestPlan(t *testing.T) {
 	var stop atomic.Bool
 	ctx, cancel := context.WithTimeout(context.Background(), patience+time.Duration(seconds)*time.Second)
 	defer cancel()
-	var crowd errgroup.Group
+	var crowd sync.WaitGroup
+	failed := make(chan error, pools*clients)
+	work := func(i int) error {
+		client, err := load.Dial(ctx, load.Login{Address: fmt.Sprintf("%s:%d", p.Host, p.Port), User: role, Database: names[i]})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		for !stop.Load() {
+			if _, err := client.Query("select pg_sleep(0.005)"); err != nil {
+				return err
+			}
+			served[i].Add(1)
+		}
+		return nil
+	}
 	for i, name := range names {
 		for range clients {
-			crowd.Go(func() error {
-				client, err := load.Dial(ctx, load.Login{Address: fmt.Sprintf("%s:%d", p.Host, p.Port), User: role, Database: name})
-				if err != nil {
-					return fmt.Errorf("%s: %w", name, err)
+			crowd.Go(func() {
+				if err := work(i); err != nil {
+					failed <- fmt.Errorf("%s: %w", name, err)
 				}
-				defer client.Close()
-				for !stop.Load() {
-					if _, err := client.Query("select pg_sleep(0.005)"); err != nil {
-						return fmt.Errorf("%s: %w", name, err)
-					}
-					served[i].Add(1)
-				}
-				return nil
 			})
 		}
 	}
@@ -100,7 +105,9 @@ func TestPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop.Store(true)
-	if err := crowd.Wait(); err != nil {
+	crowd.Wait()
+	close(failed)
+	for err := range failed {
 		t.Error(err)
 	}
 	watch.stop(t)

@@ -67,6 +67,22 @@ var mutations = []mutation{
 		"q.user.open >= set.MaxUserConnections", "q.user.open > set.MaxUserConnections",
 	},
 	{
+		"a budget is off by one", "pool/budget.go",
+		"	return b.open+b.rank(a.shard) < most\n", "	return b.open+b.rank(a.shard) <= most\n",
+	},
+	{
+		"idle servers of other pools are never closed for a budget", "pool/share.go",
+		"		if wanted {\n", "		if wanted && b.limit < 0 {\n",
+	},
+	{
+		"the pool with most servers is served first", "pool/budget.go",
+		"		case d < 0 || d == 0 && !behind:\n", "		case d > 0:\n",
+	},
+	{
+		"a server that takes its leave does not count", "pool/farewell.go",
+		"	if !limited || v.swapped {\n", "	if true || limited {\n",
+	},
+	{
 		"a BindComplete is not taken off the ledger", "pool/ledger.go",
 		"return swallow, l.popIf(owedBind)", "return swallow, true",
 	},
