@@ -28,6 +28,8 @@ func checkMain(m *Main) (key, text string) {
 		return "auth_type", "cert requires client_tls_sslmode=verify-full"
 	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
 		return "auth_type", "ldap requires auth_ldap_options"
+	case m.AuthType == AuthPAM && !hasPAM:
+		return "auth_type", "this binary was built without PAM; build it with cgo and -tags pam"
 	case m.AuthType == AuthPassthrough && m.ClientTLSSSLMode == SSLDisable && m.UnixSocketDir == "":
 		return "auth_type", "passthrough requires client_tls_sslmode or unix_socket_dir: a password is asked for over TLS or a unix socket only"
 	case !validHTTPListen(m.HTTPListen):
@@ -101,10 +103,6 @@ func (l *loader) checkEffects() {
 			continue
 		}
 		l.warn(s.Name, "no effect yet: %s", s.Instead)
-	}
-	switch t := l.snap.Main.AuthType; t {
-	case AuthPAM:
-		l.warn("auth_type", "%v does not work yet: every login is refused", t)
 	}
 }
 

@@ -167,7 +167,7 @@ func (s *Snapshot) poolUsers(d *Database) []string {
 			users[name] = true
 		}
 		switch m.AuthType {
-		case AuthHBA, AuthLDAP, AuthPAM:
+		case AuthHBA, AuthLDAP, AuthPAM, AuthPassthrough:
 			users[anyUser] = true
 		}
 		if cmp.Or(d.AuthUser, m.AuthUser) != "" || len(users) == 0 {

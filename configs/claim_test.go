@@ -66,7 +66,7 @@ func TestClaims(t *testing.T) {
 			"heroku:essential-0 on a@h:5432: 16 of [x y]\nheroku:essential-0 on b@h:5432: 12 of [x]\n",
 		},
 		{
-			"by roles that nobody knows", main + "plan=heroku:essential-0\nauth_type=pam\n[databases]\nx = host=h\n",
+			"by roles that nobody knows", main + "plan=heroku:essential-0\nauth_type=passthrough\n[databases]\nx = host=h\n",
 			"heroku:essential-0 on any other user@h:5432: 12 of [x]\nheroku:essential-0 on a@h:5432: 12 of [x]\nheroku:essential-0 on b@h:5432: 12 of [x]\n",
 		},
 		{

@@ -50,6 +50,17 @@ var authTypes = names{
 // String returns the name in the configuration.
 func (t AuthType) String() string { return authTypes.name(uint8(t)) }
 
+// Listed reports whether users must be known, from auth_file or by auth_query.
+// Where they need not, somebody else knows them, or the database entry forces
+// one.
+func (t AuthType) Listed() bool {
+	switch t {
+	case AuthAny, AuthLDAP, AuthPAM, AuthPassthrough:
+		return false
+	}
+	return true
+}
+
 func (t *AuthType) parse(s string) bool { return authTypes.parse(s, (*uint8)(t)) }
 func (t *AuthType) names() names        { return authTypes }
 

@@ -435,8 +435,13 @@ func (l *loader) hba() {
 		ident, problems = ParseIdent(m.AuthIdentFile, src)
 		l.broken(problems)
 	}
-	if m.AuthHBAFile == "" {
+	switch {
+	case m.AuthHBAFile != "":
+	case l.old == nil:
 		l.warn("auth_type", "hba needs auth_hba_file; nobody can log in")
+		return
+	default:
+		l.errorAt(l.settingAt("auth_type"), "auth_type: hba needs auth_hba_file")
 		return
 	}
 	if src, ok := l.rulesFile("auth_hba_file", m.AuthHBAFile, "nobody can log in"); ok {

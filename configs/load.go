@@ -274,6 +274,7 @@ func (l *loader) finish() (*Snapshot, error) {
 		}
 	}
 	l.snap.Warnings = l.problems
+	l.snap.at = l.at
 	return l.snap, nil
 }
 

@@ -69,6 +69,7 @@
 //	replication.go  clients that speak to a walsender of their own
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
+//	internal.go  clients of pgweir's own
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
 //	statements.go  prepared statements
 //	server.go    a server: opening, jobs, release

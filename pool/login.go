@@ -158,7 +158,7 @@ func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 	if known && !c.enterAs() {
 		return
 	}
-	if !known && main.AuthType != configs.AuthAny && main.AuthType != configs.AuthLDAP && main.AuthType != configs.AuthPassthrough {
+	if !known && main.AuthType.Listed() {
 		c.log(Info, "no such user: "+c.login.user)
 	}
 	c.prove(main, secret, known)

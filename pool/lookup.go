@@ -126,8 +126,7 @@ func (c *Client) lookUp(main *configs.Main) bool {
 // to be asked. refused is what to tell c if it can't be.
 func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refused string) {
 	p, l := c.w.p, c.login
-	switch main.AuthType {
-	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM, configs.AuthPassthrough:
+	if !main.AuthType.Listed() {
 		return q, nil, ""
 	}
 	conf := &configs.Database{} // the console's
@@ -234,10 +233,7 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 func (k *lookup) ask() {
 	w := k.w
 	s := w.shard(w.p.pool(k.db, k.question.user, 1))
-	c := &Client{
-		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1),
-		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
-	}
+	c := s.newInternal(k)
 	// Nothing of the clients' gets to the server: it has, or is given back,
 	// the parameters that it had after its login.
 	if wel := s.pool.welcomed(); wel != nil {
@@ -245,7 +241,6 @@ func (k *lookup) ask() {
 	}
 	c.newKey()
 	k.client = c
-	s.idleClients.pushBack(c)
 	c.take(k.question.messages())
 }
 
@@ -449,14 +444,4 @@ func (k *lookup) finish() {
 func (c *Client) lookup() *lookup {
 	k, _ := c.conn.(*lookup)
 	return k
-}
-
-// internal reports whether c is one of pgweir's own, which has no socket: it is
-// counted by its pool, and nowhere else.
-func (c *Client) internal() bool {
-	switch c.conn.(type) {
-	case *lookup, *trial:
-		return true
-	}
-	return false
 }

@@ -67,6 +67,10 @@ type Options struct {
 	// that of user. It may block. nil: no LDAP.
 	LDAP func(o *configs.LDAP, user, password string) error
 
+	// PAM returns nil if and only if PAM says that password is that of user, who
+	// comes from host. It may block. nil: no PAM.
+	PAM func(user, password, host string) error
+
 	// Console answers on the admin database. It is set before the loops run.
 	Console Console
 

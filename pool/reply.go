@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"cmp"
+
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/wire"
 )
@@ -151,7 +153,7 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 	case wire.ErrorResponse:
 		swallow, ok = v.ledger.answered(typ)
 		if c == nil || v.job == jobSets {
-			v.jobError = wire.ParseFields(msg[wire.HeaderLen:]).Message
+			v.jobError = cmp.Or(wire.ParseFields(msg[wire.HeaderLen:]).Message, "an error that does not say which")
 			if c == nil && v.job == jobNone {
 				v.log(Warning, "server said: "+v.jobError)
 			}

@@ -165,7 +165,7 @@ func (p *prepared) remove(st *statement) bool {
 
 // tracks reports whether c's statements are pgweir's business.
 func (c *Client) tracks() bool {
-	return c.w.p.Snapshot().Main.MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
+	return c.shard.pool.settings.Load().MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
 }
 
 // naming says whether a message names a prepared statement.
@@ -428,7 +428,7 @@ func (v *Server) makeRoom(out []byte, st *statement) []byte {
 		out = v.appendClose(out, st, refStale)
 		p.statements.release(st)
 	}
-	for limit := p.Snapshot().Main.MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
+	for limit := v.shard.pool.settings.Load().MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
 		old := v.prepared.lru.tail.st
 		v.prepared.remove(old)
 		out = v.appendClose(out, old, refEvict)

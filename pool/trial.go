@@ -75,14 +75,10 @@ func (p *Pooler) poolNamed(database, user string) *Pool {
 
 // begin puts the trial into the queue.
 func (k *trial) begin(s *Shard) {
-	w := k.w
-	c := &Client{
-		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1), login: w.newLogin(),
-		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
-	}
+	c := s.newInternal(k)
+	c.login = k.w.newLogin()
 	c.login.trial = k
 	k.client = c
-	s.idleClients.pushBack(c)
 	s.wait(c)
 	s.provide()
 }
@@ -214,11 +210,3 @@ func (p *Pooler) forgetStranger(q *Pool) {
 	p.mu.Unlock()
 	p.forgetShards([]*Pool{q})
 }
-
-// inert is the part of a wire.Conn that one without a socket has no use for.
-type inert struct{}
-
-func (inert) Queued() int                 { return 0 }
-func (inert) Pause()                      {}
-func (inert) Resume()                     {}
-func (inert) Detach() (wire.Socket, bool) { return wire.Socket{}, false }

@@ -7,10 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/certs"
 )
 
 func checkCommand(stdout io.Writer) *cli.Command {
@@ -64,15 +66,12 @@ func (f fleet) processes(snap *configs.Snapshot) int {
 }
 
 // check prints everything that is wrong with the configuration at path, a line
-// each, as compilers do, and then how it stands with the plans.
+// each, and with the files of its TLS settings, and then how it stands with the
+// plans.
 func check(stdout io.Writer, path string, f fleet) error {
 	var result error
 	for _, p := range configs.Check(path) {
-		line := ""
-		if p.Line > 0 {
-			line = fmt.Sprintf(":%d", p.Line)
-		}
-		fmt.Fprintf(stdout, "%s%s: %v: %s\n", cmp.Or(p.File, path), line, p.Severity, p.Text)
+		tell(stdout, path, p)
 		if p.Severity == configs.Error {
 			result = errSilent
 		}
@@ -84,7 +83,33 @@ func check(stdout io.Writer, path string, f fleet) error {
 	if err != nil {
 		return err // the file has just changed
 	}
-	return checkPlans(stdout, path, snap, f)
+	return cmp.Or(checkTLS(stdout, path, snap), checkPlans(stdout, path, snap, f))
+}
+
+// checkTLS prints what is wrong with the files that TLS settings name.
+func checkTLS(stdout io.Writer, path string, snap *configs.Snapshot) error {
+	wrong, doubtful := certs.Check(&snap.Main, time.Now())
+	for i, e := range append(wrong, doubtful...) {
+		p := configs.Problem{Severity: configs.Warning, Text: e.Error()}
+		if i < len(wrong) {
+			p.Severity = configs.Error
+		}
+		p.File, p.Line = snap.Position(e.Key)
+		tell(stdout, path, p)
+	}
+	if len(wrong) > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// tell prints what is wrong with the configuration at path, as compilers do.
+func tell(stdout io.Writer, path string, p configs.Problem) {
+	line := ""
+	if p.Line > 0 {
+		line = fmt.Sprintf(":%d", p.Line)
+	}
+	fmt.Fprintf(stdout, "%s%s: %v: %s\n", cmp.Or(p.File, path), line, p.Severity, p.Text)
 }
 
 // checkPlans prints what the configuration may claim of its plans, in a table,

@@ -18,6 +18,7 @@ import (
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/pool/ldap"
+	"github.com/pgweir/pgweir/pool/pam"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/loop"
 )
@@ -113,6 +114,9 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Console:   console,
 		LDAP: func(o *configs.LDAP, user, password string) error {
 			return ldap.Check(context.Background(), o, user, password)
+		},
+		PAM: func(user, password, host string) error {
+			return pam.Check(context.Background(), user, password, host)
 		},
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
