@@ -3,7 +3,9 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
@@ -430,7 +432,8 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 		}
 	}
 	p.tenants = nil
-	for _, q := range p.pools {
+	byName := func(q, o *Pool) int { return strings.Compare(q.name(), o.name()) } // in one order, or no run could be repeated
+	for _, q := range slices.SortedFunc(maps.Values(p.pools), byName) {
 		q.configure(snap)
 		p.sitLocked(q)
 	}
