@@ -3,7 +3,6 @@ package pool
 import (
 	"cmp"
 	"math"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,7 +89,7 @@ func place(conf *configs.Database, main *configs.Main) string {
 	if host == "" {
 		host = main.UnixSocketDir
 	}
-	return net.JoinHostPort(host, strconv.Itoa(conf.Port))
+	return host + ":" + strconv.Itoa(conf.Port)
 }
 
 // sitLocked gives the next servers of q their seat, as the configuration in
