@@ -41,8 +41,8 @@
 // # Slots
 //
 // reserve is the only place where the number of servers goes up, and free where
-// it goes down. Both count for the pool, the database and the user at once,
-// under Pooler.mu. What stands in the way is a WaitReason: a Shard with
+// it goes down. Both count for the pool, the database, the user and the budgets
+// (plans, and what Postgres itself allows) at once, under Pooler.mu. What stands in the way is a WaitReason: a Shard with
 // waiters remembers it, and whoever frees a slot wakes those that it may help.
 //
 // # Who may touch what
@@ -60,6 +60,9 @@
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits; wait.go why a client waits
+//	budget.go    connections that pools share; share.go who gets how many of them
+//	farewell.go  servers that were told to end; live.go what Postgres allows
+//	refusal.go   what follows when it is full; plans.go SHOW PLANS, limits of clients
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
 //	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked

@@ -9,7 +9,7 @@ import (
 
 // tracks reports whether c's statements are pgweir's business.
 func (c *Client) tracks() bool {
-	return c.w.p.Snapshot().Main.MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
+	return c.shard.pool.settings.Load().MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
 }
 
 // naming says whether a message names a prepared statement.

@@ -87,7 +87,7 @@ func (v *Server) makeRoom(out []byte, st *statement) []byte {
 		out = v.appendClose(out, st, refEvict)
 		p.statements.release(st)
 	}
-	for limit := p.Snapshot().Main.MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
+	for limit := v.shard.pool.settings.Load().MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
 		out = v.evict(out, v.prepared.lru.tail.st)
 	}
 	v.prepared.add(st)

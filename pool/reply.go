@@ -129,7 +129,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.CommandComplete:
 		return size <= longTag
 	case wire.DataRow:
-		return size <= maxWhole && v.job == jobRole
+		return size <= maxWhole && (v.job == jobRole || v.job == jobLive)
 	}
 	return false
 }
@@ -180,6 +180,8 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		own = v.sqlDone(msg)
 	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
 		v.readRole(msg[wire.HeaderLen:])
+	case typ == wire.DataRow && v.job == jobLive && len(msg) <= maxWhole:
+		v.readLive(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
 	return swallow || own || c == nil, ok && (c != nil || v.job != jobNone)

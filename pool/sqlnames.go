@@ -230,7 +230,7 @@ func (r *rewriting) makeRoom(out []byte) []byte {
 			more++
 		}
 	}
-	limit := v.shard.w.p.Snapshot().Main.MaxPreparedStatements
+	limit := v.shard.pool.settings.Load().MaxPreparedStatements
 	for tail := v.prepared.lru.tail; tail != nil && v.prepared.lru.n+more > limit && !r.used[tail.st]; tail = v.prepared.lru.tail {
 		out = v.evict(out, tail.st)
 	}

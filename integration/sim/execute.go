@@ -25,6 +25,18 @@ func lookupArg(body []byte) string {
 	return string(body[4 : 4+n])
 }
 
+// limits answers the question how many connections there may be.
+func (b *backend) limits() {
+	p := b.pg
+	text := fmt.Sprintf("%d %d -1", p.maxConn, p.roleLimit)
+	b.columns("concat_ws")
+	out, at := wire.Begin(nil, wire.DataRow)
+	out = binary.BigEndian.AppendUint16(out, 1)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(text)))
+	b.emit(wire.End(append(out, text...), at))
+	b.complete("SELECT 1")
+}
+
 // lookup answers an auth_query. Whoever asks leaves no parameters of its own.
 func (b *backend) lookup(name string) {
 	rows := 0
@@ -129,6 +141,8 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 			})
 		}
 		return
+	case "limits":
+		b.limits()
 	case "lookup":
 		b.lookup(p.arg)
 	case "fail":

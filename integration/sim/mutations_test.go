@@ -67,6 +67,22 @@ var mutations = []mutation{
 		"q.user.open >= set.MaxUserConnections", "q.user.open > set.MaxUserConnections",
 	},
 	{
+		"a budget is off by one", "pool/budget.go",
+		"	return b.open+b.rank(a.shard) < most\n", "	return b.open+b.rank(a.shard) <= most\n",
+	},
+	{
+		"idle servers of other pools are never closed for a budget", "pool/share.go",
+		"		if wanted {\n", "		if wanted && b.limit < 0 {\n",
+	},
+	{
+		"the pool with most servers is served first", "pool/budget.go",
+		"		case d < 0 || d == 0 && !behind:\n", "		case d > 0:\n",
+	},
+	{
+		"a server that takes its leave does not count", "pool/farewell.go",
+		"	if !limited || v.swapped {\n", "	if true || limited {\n",
+	},
+	{
 		"a BindComplete is not taken off the ledger", "pool/ledger.go",
 		"return swallow, l.popIf(owedBind)", "return swallow, true",
 	},
@@ -111,32 +127,12 @@ var mutations = []mutation{
 		"	if !st.private && v.prepared.has(st) {\n		return out\n", "	if st.parse != nil {\n		return out\n",
 	},
 	{
-		"a name that its client has not stays as it is", "pool/sqlnames.go",
-		"	if v.common || v.strays {\n", "	if v.common || v.id > 0 {\n",
-	},
-	{
 		"a statement of SQL is not told to a server that lacks it", "pool/sqlnames.go",
 		"	if r.has(st) {\n		return true\n", "	if r.has(st) || st.tail != \"\" {\n		return true\n",
 	},
 	{
 		"a client goes on before it is known what a PREPARE did", "pool/request.go",
 		"|| v.pending != nil && e != 0", "|| v.pending != nil && e == owedFunction",
-	},
-	{
-		"a PREPARE is believed that has failed", "pool/sqlnames.go",
-		"		t.again(r.st)\n	case r.what == refDrop && have == r.st:\n", "		t.again(r.st)\n		r.what = refUse\n	case r.what == refDrop && have == r.st:\n",
-	},
-	{
-		"a statement of SQL that is deallocated stays its client's", "pool/sqlnames.go",
-		"	if r.what == refDrop && c.names[r.name] == r.st {\n", "	if r.what == refEvict && c.names[r.name] == r.st {\n",
-	},
-	{
-		"a batch is asked again of which something was answered", "pool/reply.go",
-		"			v.again = v.again[:0] // an answer is told\n", "",
-	},
-	{
-		"a batch is asked again while others are under way", "pool/again.go",
-		"v.ledger.untouched()", "v.ledger.n >= 0",
 	},
 	{
 		"a statement that nobody has any more is kept", "pool/statements.go",

@@ -526,8 +526,10 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		switch f.Code {
 		case "57P01":
 			return true
-		case "28000", "53300", "57P03":
+		case "28000", "57P03":
 			return failing
+		case "53300": // Postgres' own never gets here
+			return strings.HasPrefix(text, "too many connections for plan") && c.stage != stageReady
 		}
 		return false
 	case text == "server conn crashed?":

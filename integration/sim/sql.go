@@ -20,6 +20,7 @@ import (
 //	copyin TAG rows            fails at that row, -1: before it reads any, 0: never
 //	copyout TAG rows
 //	die TAG, crash TAG         the end of the session, with and without a word
+//	limits                     the pooler's question how many connections there may be
 //	lookup                     auth_query: the account that the parameter names
 //	shaped TAG                 a row as of select, of the shape that the table has
 //	alter TAG                  gives the table another shape
@@ -121,6 +122,10 @@ func parseOne(text string) (s stmt, ok bool) {
 	s.text = text
 	words := strings.Fields(text)
 	s.verb = strings.ToLower(words[0])
+	if strings.HasPrefix(text, "SELECT pg_catalog.concat_ws(") {
+		s.verb = "limits"
+		return s, true
+	}
 	switch s.verb {
 	case "set":
 		name, value, ok := strings.Cut(strings.TrimSpace(text[len("set"):]), "=")
