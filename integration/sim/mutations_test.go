@@ -75,14 +75,6 @@ var mutations = []mutation{
 		"		if wanted {\n", "		if wanted && b.limit < 0 {\n",
 	},
 	{
-		"the pool with most servers is served first", "pool/budget.go",
-		"		case d < 0 || d == 0 && !behind:\n", "		case d > 0:\n",
-	},
-	{
-		"a server that takes its leave does not count", "pool/farewell.go",
-		"	if !limited || v.swapped {\n", "	if true || limited {\n",
-	},
-	{
 		"a BindComplete is not taken off the ledger", "pool/ledger.go",
 		"return swallow, l.popIf(owedBind)", "return swallow, true",
 	},
