@@ -326,7 +326,6 @@ func (s *Shard) checkServed() {
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
-	must(s.reasonHolds(), "%s is said to wait for %v, which is not so", name, s.reason())
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
@@ -367,30 +366,6 @@ func (s *Shard) checkServed() {
 			}
 		}
 	}
-}
-
-// reasonHolds reports whether the reason that the waiters of s are told is true.
-func (s *Shard) reasonHolds() bool {
-	q, set := s.pool, s.pool.settings.Load()
-	switch s.reason() {
-	case WaitOpening:
-		return s.opening.n > 0 || q.logins > 0 || s.held == WaitPool // slots that are about to be free
-	case WaitCheck:
-		return s.tested.n > 0
-	case WaitLogins:
-		return q.logins >= max(1, s.w.p.Snapshot().Main.MaxLoginConcurrency)
-	case WaitBackoff:
-		return q.failure.Load() != nil
-	case WaitPool, WaitReserve:
-		return set.PoolSize > 0 && q.open >= set.PoolSize
-	case WaitDatabase:
-		return set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections
-	case WaitUser:
-		return set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections
-	case WaitNone, WaitMove, WaitPause:
-		return false // a server from another loop is here by now, and there is no pause
-	}
-	return true
 }
 
 // retry is until when the budget that holds s lets nobody try, 0 if it has not
