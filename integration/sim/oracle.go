@@ -121,7 +121,10 @@ func (c *client) reply(typ byte, body []byte) {
 	case wire.Describe:
 		switch {
 		case e.whole && e.phase == phaseBegin:
-			ok = typ == wire.ParameterDescription && len(body) == 6 && binary.BigEndian.Uint32(body[2:]) == e.about.oid()
+			ok = typ == wire.ParameterDescription && len(body) == 6
+			if want := e.about.oid(); want != 0 && binary.BigEndian.Uint32(body[2:]) != want { // an EXECUTE is nobody's
+				ok = false
+			}
 			e.phase = phaseRows
 		case e.about != nil && e.about.rows():
 			ok = typ == wire.RowDescription && describes(body, e.about)
