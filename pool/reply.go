@@ -104,14 +104,15 @@ func (v *Server) Data(b []byte) {
 		c.throttled = false
 		c.proceed()
 	}
-	switch {
+	c := v.client
+	switch { // afterwards v may be another loop's
 	case v.leaving:
 		v.leaving = false
 		v.settle()
-	case (local || torn) && v.client != nil:
+	case (local || torn) && c != nil:
 		v.rest() // it may have been free but for that
 	}
-	if c := v.client; c != nil {
+	if c != nil {
 		c.leave()
 	}
 }
