@@ -356,8 +356,9 @@ func (v *Server) answerLocal() {
 
 // rename puts the client's own names in the place of pgweir's in an
 // ErrorResponse, and the place in the client's text in that of the place in
-// what the server got. It returns nil if there is nothing to change.
-func (v *Server) rename(msg []byte) []byte {
+// what the server got. failed is the oldest ref that the error has dropped: its
+// name may be the client's no more. It returns nil if there is nothing to change.
+func (v *Server) rename(msg []byte, failed ref) []byte {
 	c, work := v.client, v.ledger.work()
 	if c == nil {
 		return nil
@@ -367,6 +368,9 @@ func (v *Server) rename(msg []byte) []byte {
 	}
 	own := make([]string, 0, 2*len(c.names)+4)
 	own = append(own, `prepared statement "`+noStatement+`"`, "unnamed prepared statement", `"`+noName, `"`)
+	if failed.st != nil && failed.name != "" {
+		own = append(own, `"`+failed.st.name+`"`, `"`+failed.name+`"`)
+	}
 	for name, st := range c.names {
 		own = append(own, `"`+st.name+`"`, `"`+name+`"`)
 	}

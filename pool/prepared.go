@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"slices"
+
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -175,10 +177,23 @@ func (v *Server) undo() {
 			v.prepared.restore(r.st)
 			t.again(r.st)
 		}
+		if r.what == refAll && r.sql != nil {
+			for _, st := range slices.Backward(r.sql.there) { // restore puts each last
+				v.prepared.restore(st)
+				t.again(st)
+			}
+		}
 		if c == nil {
 			continue
 		}
 		switch r.what {
+		case refAll:
+			if r.sql != nil {
+				for name, st := range r.sql.names {
+					c.setName(name, st)
+					t.again(st)
+				}
+			}
 		case refRegister, refBoth:
 			c.forget(r.name)
 		case refForget, refDrop:

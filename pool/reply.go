@@ -59,10 +59,14 @@ func (v *Server) Data(b []byte) {
 		}
 		if typ == wire.ErrorResponse {
 			instead, again := v.heal(whole)
+			var failed ref
+			if len(v.ledger.undone) > 0 {
+				failed = v.ledger.undone[0]
+			}
 			v.undo()
 			v.bareFailed()
 			if instead == nil && len(whole) == size {
-				instead = v.rename(whole)
+				instead = v.rename(whole, failed)
 			}
 			if !swallow && (again || instead != nil) {
 				v.forward(b[start:i])

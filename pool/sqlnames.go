@@ -60,6 +60,11 @@ type sqlWork struct {
 	edits []edit // where its text is another than the client's, in order
 
 	executes []*statement
+
+	// What an Execute of DEALLOCATE ALL has taken from the client and from the
+	// server.
+	names map[string]*statement
+	there []*statement
 }
 
 // edit is a part of a text that was replaced. All counts are of characters.
@@ -274,6 +279,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		st := c.names[s.name]
 		switch {
 		case s.verb == sqlDeallocateAll:
+			v.toldSQL = &ref{what: refAll}
 		case s.verb == sqlPrepare && st == nil:
 			st = c.w.p.statements.findSQL(c.meaning(query), query[s.after:s.end])
 			target = quoteName(st.name)
@@ -298,7 +304,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 			out = v.tell(out, st)
 			target = quoteName(st.name)
 			if s.verb == sqlExecute {
-				v.toldSQL = &ref{st: st}
+				v.toldSQL = &ref{st: st, name: s.name}
 			}
 		}
 		if target != "" {
@@ -332,6 +338,8 @@ func (c *Client) sqlExecute(out []byte) []byte {
 	v.portalSQL = nil
 	switch have := c.names[r.name]; {
 	case r.what == refUse:
+	case r.what == refAll:
+		r.sql = c.loseAll()
 	case r.what == refBoth && have == nil:
 		out = v.makeRoom(out, r.st)
 		c.setName(r.name, r.st)
@@ -347,6 +355,26 @@ func (c *Client) sqlExecute(out []byte) []byte {
 	}
 	v.ledger.pushRef(owedExecute, r)
 	return out
+}
+
+// loseAll notes that all statements go with the DEALLOCATE ALL that is about to
+// be sent, for what follows it in the batch, and returns what undoes that. The
+// unnamed one stays.
+func (c *Client) loseAll() *sqlWork {
+	v, t := c.server, &c.w.p.statements
+	lost := &sqlWork{names: map[string]*statement{}}
+	for name, st := range c.names {
+		if name != "" {
+			lost.names[name] = st
+			c.forget(name)
+		}
+	}
+	for e := v.prepared.lru.tail; e != nil; e = v.prepared.lru.tail {
+		lost.there = append(lost.there, e.st)
+		v.prepared.remove(e.st)
+		t.release(e.st)
+	}
+	return lost
 }
 
 // sqlDone takes a CommandComplete into account that tells of a PREPARE or
