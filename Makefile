@@ -2,6 +2,7 @@
 
 GO       ?= go
 VERSION  ?=
+TAGS     ?=
 FUZZTIME ?= 30s
 SEEDS    ?= 1000
 SEED     ?=
@@ -21,8 +22,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 .PHONY: build
-build: ## build bin/pgweir (VERSION=x.y.z for a release)
-	$(GO) build -trimpath $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
+build: ## build bin/pgweir (VERSION=x.y.z for a release, TAGS=pam for PAM)
+	$(GO) build -trimpath $(if $(TAGS),-tags '$(TAGS)') $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
 
 .PHONY: run
 run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, ten seconds of load, then psql
@@ -33,6 +34,7 @@ run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, te
 .PHONY: test
 test: postgres ## run every test: unit, simulation, integration
 	$(GO) test -timeout 15m ./...
+	@if .ci/install pam; then $(GO) test -tags=pam ./configs ./pool/pam; else echo 'PAM is not tested: its headers are missing'; fi
 
 .PHONY: test-race
 test-race: postgres ## run every test under the race detector, over the epoll loop and over its poll(2) twin
@@ -59,9 +61,13 @@ drivers: build postgres ## hold it against the drivers that applications use, in
 	@$(GO) build -o bin/drivers ./integration/drivers
 	@exec bin/drivers -pgweir bin/pgweir -tls both -only '$(DRIVERS)'
 
+.PHONY: plans
+plans: postgres ## 40 pools on a plan of 20 connections, for PLAN_SECONDS (60)
+	PLAN_SECONDS=$(or $(PLAN_SECONDS),60) $(GO) test -count=1 -v -timeout 15m -run '^TestPlan$$' ./integration
+
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
-	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
+	cd integration/sim && $(GO) test -count=1 -timeout 0 $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME

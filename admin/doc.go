@@ -14,8 +14,8 @@
 //	table.go      columns, rows, and their text and binary encodings
 //	show.go       the list of all SHOW commands; the small ones
 //	help.go       SHOW HELP
-//	databases.go, pools.go, waits.go, sockets.go, users.go, stats.go, runtime.go
-//	              the others, one noun each
+//	databases.go, pools.go, waits.go, latency.go, sockets.go, users.go, stats.go,
+//	runtime.go    //	              the others, one noun each
 //	statsline.go  the line of statistics in the log
 //	logs/         the log itself
 //

@@ -120,7 +120,9 @@ func (emptyPools) Lists() pool.ListsInfo            { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo              { return nil }
 func (emptyPools) Loops() []pool.LoopInfo           { return nil }
 func (emptyPools) Hosts() []pool.HostInfo           { return nil }
+func (emptyPools) Plans() []pool.PlanInfo           { return nil }
 func (emptyPools) Waits() []pool.WaitInfo           { return nil }
+func (emptyPools) Latencies() []pool.LatencyInfo    { return nil }
 func (emptyPools) Statements() []pool.StatementInfo { return nil }
 func (emptyPools) Peers() []pool.PeerInfo           { return nil }
 func (emptyPools) Names() ([]dial.NameInfo, []dial.ZoneInfo, int) {

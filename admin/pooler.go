@@ -24,7 +24,9 @@ type Pooler interface {
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
 	Hosts() []pool.HostInfo
+	Plans() []pool.PlanInfo
 	Waits() []pool.WaitInfo
+	Latencies() []pool.LatencyInfo
 	Statements() []pool.StatementInfo
 	Peers() []pool.PeerInfo
 	Names() (hosts []dial.NameInfo, zones []dial.ZoneInfo, queries int)

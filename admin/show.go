@@ -18,11 +18,13 @@ type show struct {
 var shows = []show{
 	{"POOLS", "each pool: who is active, who waits and for how long", poolColumns, showPools},
 	{"WAITS", "why clients wait for a server: how many, how often, how long", waitColumns, showWaits},
+	{"LATENCY", "how long waits, queries, transactions and logins take", latencyColumns, showLatency},
 	{"CLIENTS", "the client connections", clientColumns, showClients},
 	{"SERVERS", "the server connections", socketColumns, showServers},
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
 	{"USERS", "the users, their limits and connections", userColumns, showUsers},
 	{"HOSTS", "the hosts of each pool: which are skipped, and why", hostColumns, showHosts},
+	{"PLANS", "the limits of server connections: where each comes from, and who uses it", planColumns, showPlans},
 	{"PEERS", "the processes to which cancel requests are passed on", columns("peer_id i, host t, port i, pool_size i"), showPeers},
 	{"PEER_POOLS", "the cancel requests that are passed on to each", peerPoolColumns, showPeerPools},
 	{"PREPARED_STATEMENTS", "the named prepared statements, and how many clients and servers have each", statementColumns, showPreparedStatements},

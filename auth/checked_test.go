@@ -1,6 +1,9 @@
 package auth
 
-import "testing"
+import (
+	"crypto/rand"
+	"testing"
+)
 
 func TestChecked(t *testing.T) {
 	asked := ""
@@ -42,6 +45,34 @@ func TestChecked(t *testing.T) {
 		e = start()
 		if _, v := e.Step(nil, []byte(body)); v != Rejected || asked != "" {
 			t.Errorf("%q: %v", body, v)
+		}
+	}
+}
+
+// TestFits compares passwords with secrets of each kind, and with what a login
+// to a server by each method leaves.
+func TestFits(t *testing.T) {
+	cache := NewVerifiers(10, rand.Reader)
+	keys := deriveKeys("tulip", "salt", 4096)
+	for _, s := range []Secret{
+		Plain("tulip"), ParseSecret(Plain("tulip").md5("nina")), keys.secret(), ParseSecret(keys.secret().text),
+	} {
+		for range 2 {
+			if !s.Fits("nina", Plain("tulip"), cache) || !s.Fits("nina", Plain("tulip"), nil) {
+				t.Errorf("%v does not fit", s)
+			}
+			if s.Fits("nina", Plain("rose"), cache) || s.Fits("nina", Secret{}, cache) {
+				t.Errorf("%v fits another password", s)
+			}
+		}
+	}
+	if (Secret{}).Fits("nina", Secret{}, cache) {
+		t.Error("no secret fits")
+	}
+	print := cache.Fingerprint("app", "nina", Plain("tulip"))
+	for _, other := range [][3]string{{"ap", "pnina", "tulip"}, {"app", "nin", "atulip"}, {"app", "nina", "rose"}} {
+		if cache.Fingerprint(other[0], other[1], Plain(other[2])) == print {
+			t.Errorf("%q has the fingerprint of another", other)
 		}
 	}
 }

@@ -1,7 +1,8 @@
 // Package auth decides who may come in: clients to the pooler, and the pooler
 // to its servers.
 //
-//	client ─► Exchange        New: plain, md5 or SCRAM, by auth_type and secret
+//	client ─► Exchange        New: plain, md5 or SCRAM, by auth_type and secret;
+//	                          NewChecked, NewJudged: a password for others to judge
 //	server ─► ServerExchange  the other half, with a secret or a client's Keys
 //
 // Both are state machines without I/O: bytes go in, bytes and a verdict come

@@ -211,18 +211,12 @@ func (e *plainExchange) Step(dst, body []byte) ([]byte, Verdict) {
 		return dst, e.decide(false)
 	case e.secret.kind == KindSCRAM:
 		return dst, Busy
-	case e.secret.kind == KindMD5:
-		return dst, e.decide(equal(e.password.md5(e.user), e.secret.text))
 	}
-	return dst, e.decide(equal(e.password.text, e.secret.text))
+	return dst, e.decide(e.secret.Fits(e.user, e.password, nil))
 }
 
 // Work derives the password's keys under the salt of the stored SCRAM secret.
-func (e *plainExchange) Work() {
-	v := e.secret.verifier
-	k := deriveKeys(e.password.text, v.salt, v.iterations)
-	e.right = subtle.ConstantTimeCompare(k.storedKey[:], v.storedKey[:]) == 1
-}
+func (e *plainExchange) Work() { e.right = e.secret.Fits(e.user, e.password, nil) }
 
 func (e *plainExchange) decide(right bool) Verdict {
 	if !right {

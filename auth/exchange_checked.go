@@ -2,10 +2,11 @@ package auth
 
 import "github.com/pgweir/pgweir/wire"
 
-// checkedExchange asks for the password in clear, for somebody else to check.
-type checkedExchange struct {
+// Judged is the login of a client whose password somebody else judges. It asks
+// for the password in clear. Its first Step answers Busy; Judge comes before
+// the next one.
+type Judged struct {
 	outcome
-	check   func(password string) bool
 	refusal string
 
 	// Set while Busy.
@@ -13,19 +14,25 @@ type checkedExchange struct {
 	right    bool
 }
 
-// NewChecked begins the login of a client whose password only somebody else
-// can check, an LDAP server say. check is called by Work, so it may block. A
-// login that it does not let in is rejected with reason.
-func NewChecked(check func(password string) bool, reason string) Exchange {
-	return &checkedExchange{check: check, refusal: reason}
-}
+// NewJudged begins a login whose password is not judged here. One that is not
+// let in is rejected with reason.
+func NewJudged(reason string) *Judged { return &Judged{refusal: reason} }
 
-func (e *checkedExchange) Start(dst []byte) []byte {
+// Password is what the client has sent, as KindPlain, once Step has answered
+// Busy.
+func (e *Judged) Password() Secret { return e.password }
+
+// Judge says whether the password is right. Without it, it is not.
+func (e *Judged) Judge(right bool) { e.right = right }
+
+// Start implements Exchange.
+func (e *Judged) Start(dst []byte) []byte {
 	dst, at := beginAuth(dst, authCleartext)
 	return wire.End(dst, at)
 }
 
-func (e *checkedExchange) Step(dst, body []byte) ([]byte, Verdict) {
+// Step implements Exchange.
+func (e *Judged) Step(dst, body []byte) ([]byte, Verdict) {
 	switch {
 	case e.over:
 		return dst, e.reject("")
@@ -42,4 +49,17 @@ func (e *checkedExchange) Step(dst, body []byte) ([]byte, Verdict) {
 	return dst, e.accept(Result{Password: e.password})
 }
 
-func (e *checkedExchange) Work() { e.right = e.check(e.password.text) }
+// checkedExchange is a Judged that Work judges.
+type checkedExchange struct {
+	Judged
+	check func(password string) bool
+}
+
+// NewChecked begins the login of a client whose password only somebody else
+// can check, an LDAP server say. check is called by Work, so it may block. A
+// login that it does not let in is rejected with reason.
+func NewChecked(check func(password string) bool, reason string) Exchange {
+	return &checkedExchange{Judged{refusal: reason}, check}
+}
+
+func (e *checkedExchange) Work() { e.Judge(e.check(e.password.text)) }

@@ -71,6 +71,15 @@ type Keys struct {
 	clientKey key
 }
 
+// secret is the stored form of k, as a server has it.
+func (k *Keys) secret() Secret {
+	b := strconv.AppendInt(append([]byte(mechanism), '$'), int64(k.iterations), 10)
+	b = base64.StdEncoding.AppendEncode(append(b, ':'), []byte(k.salt))
+	b = base64.StdEncoding.AppendEncode(append(b, '$'), k.storedKey[:])
+	b = base64.StdEncoding.AppendEncode(append(b, ':'), k.serverKey[:])
+	return Secret{kind: KindSCRAM, text: string(b), verifier: &k.Verifier}
+}
+
 // Format writes the iteration count, for every verb.
 func (k *Keys) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "keys(%s, %d iterations)", mechanism, k.iterations)

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/md5"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -69,6 +70,22 @@ func Plain(password string) Secret {
 		return Secret{}
 	}
 	return Secret{kind: KindPlain, text: password}
+}
+
+// Fits reports whether s is what is stored for user with that password, which
+// is KindPlain. For a SCRAM secret that takes milliseconds, unless v, which may
+// be nil, remembers.
+func (s Secret) Fits(user string, password Secret, v *Verifiers) bool {
+	switch s.kind {
+	case KindPlain:
+		return equal(password.text, s.text)
+	case KindMD5:
+		return equal(password.md5(user), s.text)
+	case KindSCRAM:
+		k := v.keys(password.text, s.verifier.salt, s.verifier.iterations)
+		return subtle.ConstantTimeCompare(k.storedKey[:], s.verifier.storedKey[:]) == 1
+	}
+	return false
 }
 
 // Kind returns the form in which the secret is stored.

@@ -41,7 +41,24 @@ type ServerExchange struct {
 	bare   string // serverSASL: the client-first-message-bare
 	bound  string // serverSASL: the GS2 header and what it binds to
 	expect key    // serverProved: the signature that proves the server
+	proof  Proof  // how the secret was asked for
 }
+
+// Proof is how a server asked for the secret of a login that it let in, and the
+// least that answers it again.
+type Proof struct {
+	// Asked is whether it did: a server that trusts us has not looked at the
+	// secret.
+	Asked bool
+
+	// Secret and Keys are for NewServerExchange. Only a server that asks for
+	// the password itself leaves it here.
+	Secret Secret
+	Keys   *Keys
+}
+
+// Proof is of use once Step has said done.
+func (e *ServerExchange) Proof() Proof { return e.proof }
 
 // serverState is what a ServerExchange may be told next.
 type serverState uint8
@@ -100,6 +117,7 @@ func (e *ServerExchange) cleartext(dst []byte) ([]byte, bool, error) {
 		return dst, false, fmt.Errorf("%w: the server asks for the password itself, stored is %s", ErrWrongPasswordType, e.secret.kind)
 	}
 	e.state = serverAnswered
+	e.proof = Proof{Asked: true, Secret: e.secret}
 	return appendPassword(dst, e.secret.text), false, nil
 }
 
@@ -111,6 +129,7 @@ func (e *ServerExchange) md5(dst, body []byte) ([]byte, bool, error) {
 		return dst, false, fmt.Errorf("%w: MD5 salt of %d bytes", ErrAuthRequest, len(body))
 	}
 	e.state = serverAnswered
+	e.proof = Proof{Asked: true, Secret: Secret{kind: KindMD5, text: e.secret.md5(e.user)}}
 	return appendPassword(dst, answerMD5(e.user, e.secret, body)), false, nil
 }
 
@@ -176,6 +195,7 @@ func (e *ServerExchange) saslContinue(dst, body []byte) ([]byte, bool, error) {
 	proof := xor(k.clientKey, mac(k.storedKey[:], signed))
 	e.expect = mac(k.serverKey[:], signed)
 	e.state = serverProved
+	e.proof = Proof{Asked: true, Secret: k.secret(), Keys: k}
 
 	dst, at := wire.Begin(dst, wire.Password)
 	dst = append(append(dst, final...), ",p="...)

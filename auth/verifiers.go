@@ -78,6 +78,15 @@ func (v *Verifiers) Derive(user string, s Secret, iterations int) *Verifier {
 	return verifier
 }
 
+// Fingerprint tells what was tried from what was not, without telling what it
+// was: it is keyed with randomness of this process.
+func (v *Verifiers) Fingerprint(database, user string, password Secret) [sha256.Size]byte {
+	var n [16]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(database)))
+	binary.BigEndian.PutUint64(n[8:], uint64(len(user)))
+	return mac(v.nonce[:], "tried\x00", string(n[:]), database, user, password.text)
+}
+
 // keys returns the keys of password under salt, derived now or earlier. A nil
 // v derives always.
 func (v *Verifiers) keys(password, salt string, iterations int) *Keys {

@@ -3,10 +3,12 @@ package configs
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,10 +28,23 @@ func checkMain(m *Main) (key, text string) {
 		return "auth_type", "cert requires client_tls_sslmode=verify-full"
 	case m.AuthType == AuthLDAP && m.AuthLDAPOptions == "":
 		return "auth_type", "ldap requires auth_ldap_options"
+	case m.AuthType == AuthPAM && !hasPAM:
+		return "auth_type", "this binary was built without PAM; build it with cgo and -tags pam"
+	case m.AuthType == AuthPassthrough && m.ClientTLSSSLMode == SSLDisable && m.UnixSocketDir == "":
+		return "auth_type", "passthrough requires client_tls_sslmode or unix_socket_dir: a password is asked for over TLS or a unix socket only"
+	case !validHTTPListen(m.HTTPListen):
+		return "http_listen", fmt.Sprintf("invalid value %q: must be host:port, with a port from 1 to 65535, or empty", m.HTTPListen)
 	case !slices.Contains(syslogFacilities, strings.ToLower(m.SyslogFacility)):
 		return "syslog_facility", fmt.Sprintf("there is no %q: must be one of %s", m.SyslogFacility, strings.Join(syslogFacilities, ", "))
 	}
 	return "", ""
+}
+
+// validHTTPListen reports whether s is empty or an address to listen on.
+func validHTTPListen(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	return s == "" || err == nil && bad == nil && n > 0 && host != ""
 }
 
 // onlyLocal reports whether nobody but this machine can connect.
@@ -60,13 +75,13 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
-	l.checkPlans()
 	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
 		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
 	}
 	if l.old == nil {
 		l.checkFolders(m)
 	}
+	l.checkClaims()
 	l.checkLimits(m, openFiles())
 }
 
@@ -89,10 +104,6 @@ func (l *loader) checkEffects() {
 		}
 		l.warn(s.Name, "no effect yet: %s", s.Instead)
 	}
-	switch t := l.snap.Main.AuthType; t {
-	case AuthPAM:
-		l.warn("auth_type", "%v does not work yet: every login is refused", t)
-	}
 }
 
 // shownDefault is the default as SHOW CONFIG prints it in the value column.
@@ -107,13 +118,23 @@ func (s *Setting) shownDefault() string {
 // checkAuth warns where nobody, or somebody in particular, can't get in.
 func (l *loader) checkAuth(m *Main) {
 	if m.AuthType == AuthAny {
-		for d := range l.entries() {
+		for d := range l.snap.entries() {
 			if d.User == "" {
 				l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: auth_type any needs a forced user (user=); every login is refused", d.Name))
 			}
 		}
 	}
 	switch m.AuthType {
+	case AuthPassthrough:
+		if m.ClientTLSSSLMode == SSLDisable && len(m.ListenAddr) > 0 {
+			l.warn("auth_type", "passthrough needs TLS (client_tls_sslmode) or a unix socket; over TCP nobody can log in")
+		}
+		for d := range l.snap.entries() {
+			if d.User != "" {
+				l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: auth_type passthrough tries the client's password on the server, and user= has servers logged in to as another one; only users in auth_file can log in", d.Name))
+			}
+		}
+		return
 	case AuthTrust, AuthPlain, AuthMD5, AuthSCRAM:
 		if m.AuthFile == "" {
 			if !l.asks(m) {
@@ -130,8 +151,8 @@ func (l *loader) checkAuth(m *Main) {
 	if l.snap.Auth.Len() == 0 {
 		return // the auth_file is missing or empty: one warning is enough
 	}
-	for d := range l.entries() {
-		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && !known {
+	for d := range l.snap.entries() {
+		if _, known := l.snap.Auth.Lookup(d.User); d.User != "" && d.Password == "" && d.PasswordCommand == "" && !known {
 			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: user %s has no password here nor in auth_file; the server must ask for none", d.Name, d.User))
 		}
 	}
@@ -152,7 +173,7 @@ func (l *loader) asks(m *Main) bool {
 	if m.AuthUser != "" {
 		return true
 	}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if d.AuthUser != "" {
 			return true
 		}
@@ -196,7 +217,7 @@ func (l *loader) checkPools(m *Main) {
 	if m.DefaultPoolSize > 0 && m.MinPoolSize > m.DefaultPoolSize {
 		l.warn("min_pool_size", "%d is more than default_pool_size, %d; pools stop at that", m.MinPoolSize, m.DefaultPoolSize)
 	}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		at, entry := l.databaseAt[d.Name], "database "+d.Name
 		if len(d.Hosts) == 0 {
 			l.warnAt(at, entry+": has no host, and unix_socket_dir is empty; it can't be reached")

@@ -43,6 +43,10 @@ type Database struct {
 	User     string
 	Password string
 
+	// PasswordCommand is a shell command that prints the password of whoever is
+	// to be logged in to the server; "" for none. There is no Password then.
+	PasswordCommand string
+
 	AuthUser, AuthQuery, AuthDBName string // "" inherits
 
 	PoolMode               PoolMode
@@ -141,6 +145,7 @@ var databaseParams = []param[Database]{
 	},
 	text("user", "", "Every client's queries run as this user, in one pool.", func(d *Database) *string { return &d.User }),
 	text("password", "", "Password of `user`; else the one in `auth_file`.", func(d *Database) *string { return &d.Password }),
+	text("password_command", "", "pgweir's own: a shell command, run for each new server connection, whose output is the password; it is told `PGHOST`, `PGPORT`, `PGUSER` and `PGDATABASE`, and has `server_connect_timeout` to end.", func(d *Database) *string { return &d.PasswordCommand }),
 	authText("auth_user", "User that runs `auth_query` for this database.", func(d *Database) *string { return &d.AuthUser }),
 	authText("auth_query", "Query that looks up secrets for this database.", func(d *Database) *string { return &d.AuthQuery }),
 	authText("auth_dbname", "Entry in which `auth_query` runs for this database.", func(d *Database) *string { return &d.AuthDBName }),

@@ -37,15 +37,29 @@ const (
 	AuthSCRAM                      // scram-sha-256
 	AuthPeer                       // the system's user at the other end of a unix socket; only in an HBA file
 	AuthReject                     // nobody; only in an HBA file
+
+	AuthPassthrough // password that the database itself is asked about
 )
 
 var authTypes = names{
 	AuthAny: "any", AuthTrust: "trust", AuthPlain: "plain", AuthMD5: "md5", AuthCert: "cert",
 	AuthHBA: "hba", AuthLDAP: "ldap", AuthPAM: "pam", AuthSCRAM: "scram-sha-256",
+	AuthPassthrough: "passthrough",
 }
 
 // String returns the name in the configuration.
 func (t AuthType) String() string { return authTypes.name(uint8(t)) }
+
+// Listed reports whether users must be known, from auth_file or by auth_query.
+// Where they need not, somebody else knows them, or the database entry forces
+// one.
+func (t AuthType) Listed() bool {
+	switch t {
+	case AuthAny, AuthLDAP, AuthPAM, AuthPassthrough:
+		return false
+	}
+	return true
+}
 
 func (t *AuthType) parse(s string) bool { return authTypes.parse(s, (*uint8)(t)) }
 func (t *AuthType) names() names        { return authTypes }

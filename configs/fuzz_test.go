@@ -59,7 +59,7 @@ func FuzzINI(f *testing.F) {
 			}
 		}
 		seen := make(map[string]bool)
-		for d := range l.entries() {
+		for d := range l.snap.entries() {
 			if seen[d.Name] || d.Name == Console {
 				t.Fatalf("an entry %q too many", d.Name)
 			}

@@ -31,7 +31,7 @@ type HBARule struct {
 	Network    netip.Prefix
 
 	// Method is one of AuthTrust, AuthReject, AuthMD5, AuthPlain (password),
-	// AuthPeer, AuthCert, AuthSCRAM and AuthLDAP.
+	// AuthPeer, AuthCert, AuthSCRAM, AuthLDAP and AuthPassthrough.
 	Method AuthType
 	Map    *IdentMap // map=, nil without
 	LDAP   *LDAP     // AuthLDAP: whom to ask
@@ -56,7 +56,7 @@ func (c HBAConn) String() string { return hbaConns.name(uint8(c)) }
 // hbaMethods are the methods by name.
 var hbaMethods = map[string]AuthType{
 	"trust": AuthTrust, "reject": AuthReject, "md5": AuthMD5, "password": AuthPlain, "peer": AuthPeer,
-	"cert": AuthCert, "scram-sha-256": AuthSCRAM, "ldap": AuthLDAP,
+	"cert": AuthCert, "scram-sha-256": AuthSCRAM, "ldap": AuthLDAP, "passthrough": AuthPassthrough,
 }
 
 // HBANames is a list of databases or users.
@@ -263,6 +263,8 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 	switch {
 	case r.Method == AuthPeer && r.Conn != HBALocal:
 		return r, errors.New("peer works on unix sockets only (local)")
+	case r.Method == AuthPassthrough && r.Conn == HBAHostNoSSL:
+		return r, errors.New("passthrough needs TLS (hostssl) or a unix socket (local)")
 	case r.Method == AuthLDAP:
 		r.LDAP, err = parseLDAP(strings.Trim(p.line[p.end:], isspace))
 		return r, err
@@ -433,8 +435,13 @@ func (l *loader) hba() {
 		ident, problems = ParseIdent(m.AuthIdentFile, src)
 		l.broken(problems)
 	}
-	if m.AuthHBAFile == "" {
+	switch {
+	case m.AuthHBAFile != "":
+	case l.old == nil:
 		l.warn("auth_type", "hba needs auth_hba_file; nobody can log in")
+		return
+	default:
+		l.errorAt(l.settingAt("auth_type"), "auth_type: hba needs auth_hba_file")
 		return
 	}
 	if src, ok := l.rulesFile("auth_hba_file", m.AuthHBAFile, "nobody can log in"); ok {

@@ -83,15 +83,9 @@ func (o *LDAP) set(name, value string) (err error) {
 			return fmt.Errorf("ldapport: %q is no port", value)
 		}
 	case "ldapscheme":
-		if value != "ldap" && value != "ldaps" {
-			return fmt.Errorf("ldapscheme: %q must be ldap or ldaps", value)
-		}
-		o.TLS = value == "ldaps"
+		return either(&o.TLS, name, value, "ldap", "ldaps")
 	case "ldaptls":
-		if value != "0" && value != "1" {
-			return fmt.Errorf("ldaptls: %q must be 0 or 1", value)
-		}
-		o.Start = value == "1"
+		return either(&o.Start, name, value, "0", "1")
 	case "ldapprefix":
 		o.Prefix = value
 	case "ldapsuffix":
@@ -111,6 +105,15 @@ func (o *LDAP) set(name, value string) (err error) {
 	default:
 		return fmt.Errorf("unknown LDAP option %q", name)
 	}
+	return nil
+}
+
+// either sets on to whether an option says yes; it must say that or no.
+func either(on *bool, name, value, no, yes string) error {
+	if value != no && value != yes {
+		return fmt.Errorf("%s: %q must be %s or %s", name, value, no, yes)
+	}
+	*on = value == yes
 	return nil
 }
 

@@ -195,6 +195,9 @@ func (l *loader) database(at pos, name, val string) {
 	l.twice(at, l.databaseAt, "database", name)
 	d := newDatabase(name)
 	notes, err := parseParams(d, databaseParams, val)
+	if err == nil && d.Password != "" && d.PasswordCommand != "" {
+		err = errors.New("password and password_command: it can have only one of them")
+	}
 	l.tell(at, "database "+name, notes, err)
 	if err != nil {
 		return
@@ -286,6 +289,7 @@ func (l *loader) finish() (*Snapshot, error) {
 		}
 	}
 	l.snap.Warnings = l.problems
+	l.snap.at = l.at
 	return l.snap, nil
 }
 
@@ -296,23 +300,9 @@ func (l *loader) localHosts() {
 		return
 	}
 	local := []string{l.snap.Main.UnixSocketDir}
-	for d := range l.entries() {
+	for d := range l.snap.entries() {
 		if d.Host == "" {
 			d.Hosts = local
-		}
-	}
-}
-
-// entries yields every entry of [databases], the template too.
-func (l *loader) entries() func(yield func(*Database) bool) {
-	return func(yield func(*Database) bool) {
-		for _, d := range l.snap.Databases {
-			if !yield(d) {
-				return
-			}
-		}
-		if l.snap.AutoDB != nil {
-			yield(l.snap.AutoDB)
 		}
 	}
 }

@@ -130,13 +130,18 @@ func TestMissingFile(t *testing.T) {
 
 func TestSamples(t *testing.T) {
 	fixtures(t, ".ini")
-	for _, path := range []string{"pgbouncer.ini", "minimal.ini"} {
+	for _, path := range []string{"pgbouncer.ini", "minimal.ini", "beside.ini", "central.ini", "tenants.ini"} {
 		s, err := Load(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(s.Warnings) != 0 {
-			t.Errorf("%s: %v", path, s.Warnings)
+		for _, p := range s.Warnings {
+			t.Error(p)
+		}
+		for _, c := range s.Claims() {
+			if ok, advice := c.Fits(s.Main.PlanProcesses); !ok {
+				t.Errorf("%s: %s", path, advice)
+			}
 		}
 		if secret, ok := s.Auth.Lookup("app"); !ok || secret != "change me" {
 			t.Errorf("%s: the secret of app is %q, %v", path, secret, ok)
@@ -191,7 +196,7 @@ func TestSampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Databases) != 3 || s.AutoDB == nil || len(s.Users) != 2 || len(s.Peers) != 2 {
+	if len(s.Databases) != 4 || s.AutoDB == nil || len(s.Users) != 2 || len(s.Peers) != 2 {
 		t.Errorf("%d databases, template %v, %d users, %d peers", len(s.Databases), s.AutoDB, len(s.Users), len(s.Peers))
 	}
 }

@@ -112,13 +112,16 @@ type Main struct {
 	User                     string
 	Verbose                  int
 
-	AuthQueryCache      time.Duration
-	ClientBuffer        int // bytes
-	Loops               int
-	MaxLoginConcurrency int
+	AuthPassthroughCache time.Duration
+	AuthQueryCache       time.Duration
+	ClientBuffer         int // bytes
+	HTTPListen           string
+	Loops                int
+	MaxLoginConcurrency  int
 
 	MaxClientPreparedStatements int
 	Plan                        string
+	PlanProcesses               int
 
 	SigtermGrace time.Duration
 	SigtermMode  SigtermMode

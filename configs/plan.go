@@ -23,9 +23,11 @@ type Plan struct {
 
 	// MaxServerConnections is how many connections the server grants, those
 	// that it or its provider keeps back already off. Reserve of them are left
-	// to people and migrations; Budget is the rest.
+	// to people and migrations, and Processes share the rest, 0 counting as 1:
+	// Budget is what is left for each.
 	MaxServerConnections int
 	Reserve              int
+	Processes            int
 
 	// MaxClientConnections is how many clients may be connected under the plan.
 	MaxClientConnections int
@@ -74,13 +76,29 @@ func (s *PlanScope) names() names           { return planScopes }
 // Preset reports whether the plan is one of a provider, see Presets.
 func (p *Plan) Preset() bool { return strings.Contains(p.Name, ":") }
 
-// Budget returns how many server connections pgweir may open under the plan;
-// 0 when the plan says nothing about it. It is at least 1 otherwise.
+// Budget returns how many server connections this process may open under the
+// plan; 0 when the plan says nothing about it. It is at least 1 otherwise.
 func (p *Plan) Budget() int {
 	if p.MaxServerConnections == 0 {
 		return 0
 	}
-	return p.MaxServerConnections - p.Reserve
+	return p.Share(p.MaxServerConnections)
+}
+
+// Share returns this process' part, at least 1, of limit server connections:
+// less the reserve, and divided among the processes.
+func (p *Plan) Share(limit int) int {
+	return max(1, (limit-p.Reserve)/max(1, p.Processes))
+}
+
+// shared returns the plan as it is for one of several processes.
+func (p *Plan) shared(processes int) *Plan {
+	if p == nil || p.Processes == processes {
+		return p
+	}
+	part := *p
+	part.Processes = processes
+	return &part
 }
 
 // maxPlanConnections is the most that max_connections of Postgres can be.
@@ -155,49 +173,45 @@ func (l *loader) plan(at pos, name, val string) {
 
 // plans finds the plan of each entry: plans may be defined below their use.
 func (l *loader) plans() {
+	for name, p := range l.snap.Plans {
+		l.snap.Plans[name] = p.shared(l.snap.Main.PlanProcesses)
+	}
 	if _, err := l.snap.FindPlan(l.snap.Main.Plan); err != nil {
 		l.errorAt(l.settingAt("plan"), "plan: "+err.Error())
 		return
 	}
-	for d := range l.entries() {
-		var err error
-		if d.Plan, err = l.snap.FindPlan(cmp.Or(d.plan, l.snap.Main.Plan)); err != nil {
-			l.errorAt(l.databaseAt[d.Name], "database "+d.Name+": plan: "+err.Error())
+	found := make(map[string]*Plan) // so that entries with the same plan point to the same one
+	for d := range l.snap.entries() {
+		name := cmp.Or(d.plan, l.snap.Main.Plan)
+		plan, ok := found[name]
+		if !ok {
+			var err error
+			if plan, err = l.snap.FindPlan(name); err != nil {
+				l.errorAt(l.databaseAt[d.Name], "database "+d.Name+": plan: "+err.Error())
+				continue
+			}
+			found[name] = plan
 		}
+		d.Plan = plan
 	}
 }
 
-// checkPlans warns while plans have no effect.
-func (l *loader) checkPlans() {
-	for d := range l.entries() {
-		if d.Plan != nil {
-			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: plan %s: its connections are not limited yet", d.Name, d.Plan.Name))
-		}
-	}
-}
-
-// replan gives the entries without a plan of their own that of [pgbouncer], once
-// this has changed. It is called only on a Snapshot that nobody else has yet.
+// replan finds all plans anew, once a setting has changed that they depend on.
+// It is called only on a Snapshot that nobody else has yet.
 func (s *Snapshot) replan() error {
-	plan, err := s.FindPlan(s.Main.Plan)
-	if err != nil {
-		return fmt.Errorf("plan: %w", err)
-	}
-	change := func(d *Database) *Database {
-		if d.plan == "" {
-			next := *d
-			next.Plan, d = plan, &next
-		}
-		return d
-	}
-	s.Databases = slices.Clone(s.Databases)
-	s.byName = maps.Clone(s.byName)
+	l := loader{snap: s}
+	s.Plans, s.byName, s.Databases = maps.Clone(s.Plans), maps.Clone(s.byName), slices.Clone(s.Databases)
 	for i, d := range s.Databases {
-		s.Databases[i] = change(d)
-		s.byName[d.Name] = s.Databases[i]
+		next := *d
+		s.Databases[i], s.byName[d.Name] = &next, &next
 	}
 	if s.AutoDB != nil {
-		s.AutoDB = change(s.AutoDB)
+		next := *s.AutoDB
+		s.AutoDB = &next
+	}
+	l.plans()
+	if len(l.problems) > 0 {
+		return errors.New(l.problems[0].Text)
 	}
 	return nil
 }
@@ -213,7 +227,7 @@ func (s *Snapshot) FindPlan(name string) (*Plan, error) {
 	case "", NoPlan:
 		return nil, nil
 	case AutoPlan:
-		return autoPlan, nil
+		return autoPlan.shared(s.Main.PlanProcesses), nil
 	}
 	known := slices.Sorted(maps.Keys(s.Plans))
 	if !strings.Contains(name, ":") {
@@ -224,5 +238,6 @@ func (s *Snapshot) FindPlan(name string) (*Plan, error) {
 		}
 		return nil, fmt.Errorf("there is no plan %q: %s", name, hint)
 	}
-	return Preset(name)
+	p, err := Preset(name)
+	return p.shared(s.Main.PlanProcesses), err
 }

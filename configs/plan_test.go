@@ -179,3 +179,32 @@ func TestBadPresets(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanProcesses divides the plans' connections among processes.
+func TestPlanProcesses(t *testing.T) {
+	s, err := Parse("plans.ini", planText+"plan_processes = 4\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for entry, want := range map[string]int{"acme": 95 / 4, "tiny": 0, "heroku": 18 / 4, "live": 0, "rest": 167 / 4} {
+		if got := s.Database(entry).Plan.Budget(); got != want {
+			t.Errorf("%s: %d connections for this process, want %d", entry, got, want)
+		}
+	}
+	next, err := s.With("plan_processes", "50")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next.Database("heroku").Plan.Budget(); got != 1 {
+		t.Errorf("%d connections for one of too many processes, want 1", got)
+	}
+	if p := next.Database("live").Plan; p.Share(101) != 2 || p.Share(3) != 1 {
+		t.Errorf("of 101 connections the server tells of %d are ours, of 3 %d", p.Share(101), p.Share(3))
+	}
+	if next.Plans["gold"] != next.Database("acme").Plan || s.Plans["gold"].Processes != 4 {
+		t.Error("the plan of section [plans] is not that of its entry, or the old Snapshot has changed")
+	}
+	if p, err := Preset("heroku:essential-0"); err != nil || p.Processes != 0 {
+		t.Errorf("the preset itself has changed: %+v, %v", p, err)
+	}
+}

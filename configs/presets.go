@@ -13,7 +13,7 @@ import (
 var presetsText string
 
 // Presets returns the plans of providers that pgweir knows, named
-// provider:plan, in the order of the providers and by size. The slice and the
+// provider:plan, provider by provider. The slice and the
 // plans must not be changed.
 func Presets() []*Plan { return presets() }
 

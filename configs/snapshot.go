@@ -22,7 +22,8 @@ type Snapshot struct {
 	Warnings  []Problem        // what Load or Reload had to say
 
 	byName map[string]*Database
-	values []value // of the settings in Table, in its order
+	values []value        // of the settings in Table, in its order
+	at     map[string]pos // where the files set them
 }
 
 // value is a setting as SHOW CONFIG prints it.
@@ -30,6 +31,20 @@ type value struct {
 	text string
 	null bool
 	set  bool // by the file, SET, or the command line; else it is the default
+}
+
+// entries yields every entry, the template last.
+func (s *Snapshot) entries() func(yield func(*Database) bool) {
+	return func(yield func(*Database) bool) {
+		for _, d := range s.Databases {
+			if !yield(d) {
+				return
+			}
+		}
+		if s.AutoDB != nil {
+			yield(s.AutoDB)
+		}
+	}
 }
 
 // Database returns the entry of that name, or nil. Entries that came from the
@@ -61,6 +76,13 @@ func (s *Snapshot) Value(key string) (val string, null, ok bool) {
 	return v.text, v.null, true
 }
 
+// Position is where a setting was last set, in a file as it was named. Without a
+// line it was not.
+func (s *Snapshot) Position(key string) (file string, line int) {
+	at := s.at[key]
+	return at.file, at.line
+}
+
 // IsSet reports whether the setting was given a value, be it its default.
 func (s *Snapshot) IsSet(key string) bool {
 	i, ok := tableIndex[key]
@@ -70,12 +92,30 @@ func (s *Snapshot) IsSet(key string) bool {
 // With returns a Snapshot with another value of one setting, as the console's
 // SET wants it. A key that takes effect only at start leaves everything as it
 // is, without an error. An unknown key, or a value that it can't have, is an
-// error. Files that settings name are read by Reload only.
+// error. Of the files that settings name only those with rules (HBA, ident) are
+// read, when they come into force, or are another one from here on: what is
+// wrong in them is an error. It may block.
 func (s *Snapshot) With(key, val string) (*Snapshot, error) {
 	if set := Find(key); set != nil && set.Restart {
 		return s, nil
 	}
-	return s.Override(key, val)
+	next, err := s.Override(key, val)
+	if err != nil {
+		return nil, err
+	}
+	switch key {
+	case "auth_type", "auth_hba_file", "auth_ident_file", "auth_ldap_options":
+		l := newLoader(s.Path, s)
+		l.snap = next
+		l.hba()
+		l.ldap()
+		for _, p := range l.problems {
+			if p.Severity == Error {
+				return nil, p
+			}
+		}
+	}
+	return next, nil
 }
 
 // Override is With for the command line, before anything started: it changes
@@ -94,7 +134,7 @@ func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
 	if key, text := checkMain(&next.Main); key != "" {
 		return nil, fmt.Errorf("%s: %s", key, text)
 	}
-	if key == "plan" {
+	if key == "plan" || key == "plan_processes" {
 		if err := next.replan(); err != nil {
 			return nil, err
 		}

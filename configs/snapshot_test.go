@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -216,5 +217,49 @@ func TestReloadFails(t *testing.T) {
 	}
 	if next, err = s.Reload(); err != nil || next.Main.DefaultPoolSize != 3 || next.Path != "b.ini" {
 		t.Errorf("after SET conffile: %v, %+v", err, next)
+	}
+}
+
+// TestWithRules: SET reads the files with rules when they come into force, and
+// fails for what is wrong in them.
+func TestWithRules(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := file("good.conf", "local all all trust\n")
+	mapped := file("mapped.conf", "local all all peer map=m\n")
+	broken := file("broken.conf", "local all all trust\nlocal all\n")
+	ident := file("ident.conf", "m one another\n")
+	start := parse(t, "[pgbouncer]\nauth_type = md5\n[databases]\nd = host=x\n")
+	for _, tt := range []struct {
+		sets  []string // key and value, one after the other
+		rules int
+		want  string // the error of the last one
+	}{
+		{[]string{"auth_type", "hba"}, 0, "auth_type: hba needs auth_hba_file"},
+		{[]string{"auth_hba_file", good, "auth_type", "hba"}, 1, ""},
+		{[]string{"auth_hba_file", mapped, "auth_type", "hba"}, 0, `could not parse hba config line 1: there is no map "m" in auth_ident_file`},
+		{[]string{"auth_hba_file", mapped, "auth_ident_file", ident, "auth_type", "hba"}, 1, ""},
+		{[]string{"auth_hba_file", good, "auth_type", "hba", "auth_hba_file", broken}, 0, broken + ":2: could not parse hba config line 2"},
+		{[]string{"auth_hba_file", dir + "/missing", "auth_type", "hba"}, 0, "auth_hba_file: cannot read " + dir + "/missing"},
+		{[]string{"auth_ldap_options", "ldapserver=h"}, 0, "auth_ldap_options: "},
+	} {
+		s, err := start, error(nil)
+		for i := 0; i < len(tt.sets) && err == nil; i += 2 {
+			if next, failed := s.With(tt.sets[i], tt.sets[i+1]); failed != nil {
+				err = failed
+			} else {
+				s = next
+			}
+		}
+		if tt.want == "" && (err != nil || s.HBA == nil || len(s.HBA.Rules) != tt.rules) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%q: %v, want %q", tt.sets, err, tt.want)
+		}
 	}
 }

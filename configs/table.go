@@ -517,9 +517,19 @@ var Table = []Setting{
 		field:   func(m *Main) any { return &m.AuthQueryCache },
 	},
 	{
+		Name: "auth_passthrough_cache", Default: "60",
+		Meaning: "How long a password that the database took is believed with auth_type passthrough; after that the next login is tried on the database again; 0: each login is.",
+		field:   func(m *Main) any { return &m.AuthPassthroughCache },
+	},
+	{
 		Name: "client_buffer", Default: "262144",
 		Meaning: "Bytes of an answer kept for a client that reads slowly, so that its server can go on; more than that is held back at the server.",
 		field:   func(m *Main) any { return &m.ClientBuffer },
+	},
+	{
+		Name: "http_listen", Default: "", Restart: true,
+		Meaning: "Address, as host:port, that answers /metrics, /healthz and /readyz over HTTP, to anybody who can reach it; * as the host is every address; empty: none.",
+		field:   func(m *Main) any { return &m.HTTPListen },
 	},
 	{
 		Name: "loops", Default: "0", Restart: true,
@@ -540,6 +550,11 @@ var Table = []Setting{
 		Name: "plan", Default: "",
 		Meaning: "Plan whose connections all entries share that name no other: a preset such as heroku:standard-0, a name of section [plans], or auto, which goes by what the server says.",
 		field:   func(m *Main) any { return &m.Plan },
+	},
+	{
+		Name: "plan_processes", Default: "1", min: 1,
+		Meaning: "Processes such as dynos that share the server connections of each plan; this one opens at most its part.",
+		field:   func(m *Main) any { return &m.PlanProcesses },
 	},
 	{
 		Name: "sigterm_grace", Default: "25",

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -128,5 +129,64 @@ func TestAuthQuery(t *testing.T) {
 	var n int
 	if err := conn.QueryRow(testContext(t), "select count(*) from lookups").Scan(&n); err != nil || n != 1 {
 		t.Errorf("30 logins asked %d times: %v", n, err)
+	}
+}
+
+// TestDefaultAuthQuery asks as PgBouncer does if nothing else is said: a
+// password that has expired is none, and no client can have another table asked
+// in the place of pg_authid.
+func TestDefaultAuthQuery(t *testing.T) {
+	begin(t)
+	s, err := sandbox.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all postgres all trust\nhost all all all scram-sha-256\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Exec(testContext(t), `
+		create role nina login password 'tulip';
+		create role late login password 'tulip' valid until '2001-01-01';
+		create role evil login password 'tulip';
+		create role nobody nologin password 'tulip';
+		create schema evil authorization evil;
+		create table evil.pg_authid as select rolname, rolcanlogin, null::timestamptz as rolvaliduntil, 'stolen'::text as rolpassword from pg_roles;
+		grant usage on schema evil to public; grant select on evil.pg_authid to public`); err != nil {
+		t.Fatal(err)
+	}
+	// All clients are in the database that is asked, and servers of the role that
+	// asks are theirs too.
+	p := startPooler(t, pooler.Config{
+		Settings: map[string]string{
+			"auth_type": "md5", "pool_mode": "transaction", "auth_user": postgres.Superuser, "auth_query_cache": "0", "default_pool_size": "1",
+		},
+		Databases: []string{fmt.Sprintf("%s = host=%s port=%d", postgres.Database, db.Host, db.Port)},
+		Userlist:  map[string]string{postgres.Superuser: "root"},
+	})
+	visit := func(user, password, params string) error {
+		conn, err := pgconn.Connect(testContext(t), p.DSN(user, password, postgres.Database)+params)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(testContext(t), "select 1").ReadAll()
+		return errors.Join(err, conn.Close(context.Background()))
+	}
+	const elsewhere = "evil,pg_catalog"
+	for _, params := range []string{"", "&search_path=" + elsewhere, "&options=-csearch_path%3D" + elsewhere, "&options=--search_path%3D" + elsewhere} {
+		if params != "" { // leaves its search_path on the server that is asked next
+			if err := visit(postgres.Superuser, "root", params); err != nil {
+				t.Errorf("%q: %v", params, err)
+			}
+		}
+		if err := visit("nina", "tulip", params); err != nil {
+			t.Errorf("%q: %v", params, err)
+		}
+		for _, wrong := range [][2]string{{"nina", "stolen"}, {"late", "tulip"}, {"late", "stolen"}, {"nobody", "tulip"}} {
+			if err := visit(wrong[0], wrong[1], params); err == nil || !strings.Contains(err.Error(), "authentication failed") {
+				t.Errorf("%q, %v: %v", params, wrong, err)
+			}
+		}
 	}
 }

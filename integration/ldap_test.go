@@ -2,15 +2,18 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgweir/pgweir/integration/certificates"
 	"github.com/pgweir/pgweir/integration/pooler"
 	"github.com/pgweir/pgweir/integration/postgres"
 	"github.com/pgweir/pgweir/integration/sandbox"
@@ -18,10 +21,16 @@ import (
 
 // directory is an LDAP server that knows passwords by DN. It answers a search
 // with the entries whose DN begins with the value in its filter.
-type directory map[string]string
+type directory struct {
+	passwords map[string]string
+	tls       *tls.Config // for StartTLS, or from the begin on; nil: without
+	ldaps     bool
+
+	clear atomic.Int32 // binds with a password that were not encrypted
+}
 
 // serve starts the server, which ends with the test, and returns its port.
-func (d directory) serve(t *testing.T) int {
+func (d *directory) serve(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,6 +43,9 @@ func (d directory) serve(t *testing.T) int {
 			if err != nil {
 				return
 			}
+			if d.ldaps {
+				conn = tls.Server(conn, d.tls)
+			}
 			go d.talk(conn)
 		}
 	}()
@@ -41,9 +53,9 @@ func (d directory) serve(t *testing.T) int {
 }
 
 // talk answers one client.
-func (d directory) talk(conn net.Conn) {
-	defer conn.Close()
-	bound := "none"
+func (d *directory) talk(conn net.Conn) {
+	defer func() { conn.Close() }()
+	bound, encrypted := "none", d.ldaps
 	for {
 		request, err := ber.ReadPacket(conn)
 		if err != nil || len(request.Children) < 2 {
@@ -69,10 +81,13 @@ func (d directory) talk(conn net.Conn) {
 		case 0: // bind
 			dn := string(op.Children[1].ByteValue)
 			password := op.Children[2].Data.String()
+			if password != "" && !encrypted {
+				d.clear.Add(1)
+			}
 			if password == "" {
 				bound = ""
 				answer(1, 0, "")
-			} else if d[dn] == password {
+			} else if d.passwords[dn] == password {
 				bound = dn
 				answer(1, 0, "")
 			} else {
@@ -84,12 +99,19 @@ func (d directory) talk(conn net.Conn) {
 				continue
 			}
 			value := string(op.Children[6].Children[1].ByteValue)
-			for dn := range d {
+			for dn := range d.passwords {
 				if strings.HasPrefix(dn, "uid="+value+",") {
 					answer(4, 0, dn)
 				}
 			}
 			answer(5, 0, "")
+		case 23: // an extended operation; only StartTLS is sent
+			if d.tls == nil {
+				answer(24, 2, "")
+				continue
+			}
+			answer(24, 0, "")
+			conn, encrypted = tls.Server(conn, d.tls), true
 		default:
 			return
 		}
@@ -112,9 +134,24 @@ func TestLDAP(t *testing.T) {
 	if err := db.Exec(testContext(t), "create role nina login password 'tulip'; create role twin login password 'tulip'"); err != nil {
 		t.Fatal(err)
 	}
-	port := directory{
+	ca := certificates.NewAuthority("authority")
+	config := func(a *certificates.Authority, host string) *tls.Config {
+		cert, err := tls.X509KeyPair(a.Issue(certificates.Options{Name: host, Hosts: []string{host}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	trusted := "SSL_CERT_FILE=" + write(t, suite.sandbox, fmt.Sprintf("ca%d.pem", serial.Add(1)), ca.PEM)
+	passwords := map[string]string{
 		"cn=finder": "found", "uid=nina,ou=people": "tulip", "uid=twin,ou=people": "tulip", "uid=twin,ou=others": "tulip",
-	}.serve(t)
+	}
+	plain := &directory{passwords: passwords}
+	port := plain.serve(t)
+	starts := &directory{passwords: passwords, tls: config(ca, "127.0.0.1")}
+	secure := &directory{passwords: passwords, tls: starts.tls, ldaps: true}
+	other := &directory{passwords: passwords, tls: config(ca, "127.0.0.2")}
+	stranger := &directory{passwords: passwords, tls: config(certificates.NewAuthority("stranger"), "127.0.0.1"), ldaps: true}
 	hba := func(options string) map[string]string {
 		file := fmt.Sprintf("ldap%d.conf", serial.Add(1))
 		text := "host pgbouncer all all md5\nhost all all all ldap " + options + "\n"
@@ -123,8 +160,13 @@ func TestLDAP(t *testing.T) {
 		}
 		return map[string]string{"auth_type": "hba", "auth_hba_file": suite.sandbox.Path(file)}
 	}
-	bind := fmt.Sprintf(`ldapserver=127.0.0.1 ldapport=%d ldapprefix="uid=" ldapsuffix=",ou=people"`, port)
-	search := fmt.Sprintf(`ldapserver="127.0.0.1:1 127.0.0.1" ldapport=%d ldapbasedn="dc=x" ldapbinddn="cn=finder" ldapbindpasswd=found`, port)
+	bindTo := func(port int) string {
+		return fmt.Sprintf(`ldapserver=127.0.0.1 ldapport=%d ldapprefix="uid=" ldapsuffix=",ou=people" `, port)
+	}
+	searchAt := func(port int) string {
+		return fmt.Sprintf(`ldapserver="127.0.0.1:1 127.0.0.1" ldapport=%d ldapbasedn="dc=x" ldapbinddn="cn=finder" ldapbindpasswd=found `, port)
+	}
+	bind, search := bindTo(port), searchAt(port)
 	for _, tt := range []struct {
 		name     string
 		settings map[string]string
@@ -134,11 +176,16 @@ func TestLDAP(t *testing.T) {
 		{"search and bind", hba(search), false},
 		{"filter", hba(search + ` ldapsearchfilter="(uid=$username)"`), false},
 		{"url", hba(fmt.Sprintf(`ldapurl="ldap://127.0.0.1:%d/dc=x?uid?sub" ldapbinddn=cn=finder ldapbindpasswd=found`, port)), false},
+		{"StartTLS, bind", hba(bindTo(starts.serve(t)) + "ldaptls=1"), true},
+		{"StartTLS, search and bind", hba(searchAt(starts.serve(t)) + "ldaptls=1"), false},
+		{"ldaps, bind", hba(bindTo(secure.serve(t)) + "ldapscheme=ldaps"), true},
+		{"ldaps, search and bind", hba(searchAt(secure.serve(t)) + "ldapscheme=ldaps"), false},
+		{"ldaps, url", hba(fmt.Sprintf(`ldapurl="ldaps://127.0.0.1:%d/dc=x?uid?one" ldapbinddn=cn=finder ldapbindpasswd=found`, secure.serve(t))), false},
 	} {
 		p := startPooler(t, pooler.Config{
 			Settings:  tt.settings,
 			Databases: []string{fmt.Sprintf("%s = host=%s port=%d", postgres.Database, db.Host, db.Port)},
-		})
+		}, trusted)
 		visit := func(user, password string) error {
 			conn, err := pgconn.Connect(testContext(t), p.DSN(user, password, postgres.Database))
 			if err != nil {
@@ -160,6 +207,31 @@ func TestLDAP(t *testing.T) {
 		}
 		if strings.Contains(p.Log(), "tulip") || strings.Contains(p.Log(), "found") && strings.Contains(p.Log(), "ldapbindpasswd") {
 			t.Errorf("%s: the log tells a password", tt.name)
+		}
+	}
+
+	if n := starts.clear.Load() + secure.clear.Load(); n > 0 {
+		t.Errorf("%d passwords went over the network in clear", n)
+	}
+
+	// Servers that are not who they should be, or don't do TLS, hear no password.
+	for _, d := range []struct {
+		name string
+		*directory
+		options string
+	}{
+		{"another host's certificate", other, "ldaptls=1"},
+		{"an unknown authority", stranger, "ldapscheme=ldaps"},
+		{"no TLS", plain, "ldaptls=1"},
+	} {
+		before := d.clear.Load()
+		p := startPooler(t, pooler.Config{
+			Settings:  hba(bindTo(d.serve(t)) + d.options),
+			Databases: []string{fmt.Sprintf("%s = host=%s port=%d", postgres.Database, db.Host, db.Port)},
+		}, trusted)
+		_, err := pgconn.Connect(testContext(t), p.DSN("nina", "tulip", postgres.Database))
+		if err == nil || !strings.Contains(err.Error(), "LDAP authentication failed") || d.clear.Load() != before {
+			t.Errorf("%s: %v", d.name, err)
 		}
 	}
 

@@ -142,10 +142,11 @@ func config(db *postgres.Cluster, database string, settings map[string]string) p
 }
 
 // startPooler starts a pooler that ends with the test, and not before. When the
-// test has failed, the pooler's log is printed.
-func startPooler(t *testing.T, c pooler.Config) *pooler.Pooler {
+// test has failed, the pooler's log is printed. The environment env is added to
+// the test's.
+func startPooler(t *testing.T, c pooler.Config, env ...string) *pooler.Pooler {
 	t.Helper()
-	p := startMortal(t, c)
+	p := startMortal(t, c, env...)
 	t.Cleanup(func() {
 		select {
 		case <-p.Done():
@@ -157,10 +158,10 @@ func startPooler(t *testing.T, c pooler.Config) *pooler.Pooler {
 }
 
 // startMortal starts a pooler that the test may end.
-func startMortal(t *testing.T, c pooler.Config) *pooler.Pooler {
+func startMortal(t *testing.T, c pooler.Config, env ...string) *pooler.Pooler {
 	t.Helper()
 	name := fmt.Sprintf("pooler%d", serial.Add(1))
-	p, err := pooler.Start(testContext(t), suite.sandbox, name, suite.binary, c)
+	p, err := pooler.Start(testContext(t), suite.sandbox, name, suite.binary, c, env...)
 	if err != nil {
 		t.Fatal(err)
 	}

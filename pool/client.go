@@ -24,7 +24,7 @@ type Client struct {
 	admin  *manned // ClientConsole
 	cancel *cancel // ClientCancel
 
-	names  map[string]*statement // see statements.go; nil if none
+	names  map[string]*statement // see names.go; nil if none
 	held   []byte                // input that could not be dealt with yet, in order
 	remain int                   // bytes of the message that is passing through; dropped without a server
 	vars   vars
@@ -169,6 +169,7 @@ func (c *Client) Drained() {
 func (c *Client) Closed(err error) {
 	switch {
 	case err == nil || err == io.EOF:
+		c.hungUp()
 		c.disconnect(false, "client unexpected eof")
 	default:
 		c.disconnect(false, "client unexpected eof: "+err.Error())
@@ -203,7 +204,8 @@ func (c *Client) fail(f wire.Fields) {
 		}
 		c.log(Warning, text)
 	}
-	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
+	midway := c.server != nil && c.server.torn() || c.login != nil && c.login.phase == phaseHandshake
+	if !midway { // within a message, or a handshake, nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
 		c.conn.Write(w.scratch)
 	}
@@ -214,7 +216,8 @@ func (c *Client) fail(f wire.Fields) {
 func (c *Client) end(reason string) {
 	w := c.w
 	v, waited, login := c.server, c.state == ClientWaiting, c.login
-	if w.p.Snapshot().Main.LogDisconnections && c.lookup() == nil && (login == nil || login.phase != phaseFirst || c.held != nil) {
+	welcoming := waited && c.awaitsWelcome()
+	if w.p.Snapshot().Main.LogDisconnections && !c.internal() && (login == nil || login.phase != phaseFirst || c.held != nil) {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
 	c.move(ClientClosed)
@@ -223,7 +226,7 @@ func (c *Client) end(reason string) {
 		w.drop(c.held)
 		c.held = nil
 	}
-	own := c.lookup() != nil // counted by its pool, and nowhere else
+	own := c.internal()
 	switch {
 	case c.admin != nil:
 		c.admin.close()
@@ -240,15 +243,15 @@ func (c *Client) end(reason string) {
 		c.user.clients.Add(-1)
 	}
 	if c.cancel != nil {
-		c.cancel.giveUp()
+		c.cancel.client = nil
 	}
 	c.endLogin()
 	c.forgetAll()
+	if welcoming {
+		c.shard.logins--
+	}
 	if waited {
 		c.shard.endWait(c)
-		if login != nil {
-			c.shard.logins--
-		}
 		c.shard.publishWaiters()
 	}
 	if v != nil {
@@ -271,6 +274,8 @@ func (v *Server) abandoned(midway bool) {
 	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
+	case v.replication != replicatesNot:
+		v.close("client disconnect", !midway)
 	case midway || v.conn.Queued() > 0:
 		v.close("client disconnect before everything was sent to the server", false)
 	case v.status != wire.TxIdle:
@@ -291,6 +296,8 @@ func (c *Client) prefix() string {
 	switch {
 	case c.lookup() != nil:
 		return fmt.Sprintf("C-%#x: %s/%s@(auth_query)", c.id, c.shard.pool.db.Name, c.user.Name)
+	case c.login != nil && c.login.trial != nil:
+		return fmt.Sprintf("C-%#x: %s/%s@(passthrough)", c.id, c.shard.pool.db.Name, c.user.Name)
 	case c.admin != nil:
 		db = consoleDatabase
 	case c.db != nil:

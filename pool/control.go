@@ -3,7 +3,9 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
@@ -400,6 +402,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	old := p.snapshot.Swap(snap)
 	otherTLS := old != nil && !certs.ForServers(&old.Main).Same(certs.ForServers(&snap.Main))
 	p.answers.known.Purge()
+	p.guesses.forget()
 	var removed []*Database
 	for _, name := range sortedKeys(p.databases) {
 		d := p.databases[name]
@@ -428,8 +431,11 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 			p.databases[conf.Name] = d
 		}
 	}
-	for _, q := range p.pools {
+	p.tenants = nil
+	byName := func(q, o *Pool) int { return strings.Compare(q.name(), o.name()) } // in one order, or no run could be repeated
+	for _, q := range slices.SortedFunc(maps.Values(p.pools), byName) {
 		q.configure(snap)
+		p.sitLocked(q)
 	}
 	p.mu.Unlock()
 	for _, d := range removed {
@@ -449,6 +455,10 @@ func (p *Pooler) forgetLocked(q *Pool) {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
+	for _, b := range q.seat {
+		p.riseLocked(q, b)
+	}
+	q.seat = nil
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)
@@ -472,6 +482,9 @@ func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
 		return auth.ParseSecret(conf.Password), nil
 	}
 	text, known := p.Snapshot().Auth.Lookup(q.user.Name)
+	if pass := q.pass.Load(); pass != nil && text == "" {
+		return pass.secret, pass.keys
+	}
 	if secret := q.secret.Load(); secret != nil && !known {
 		return *secret, p.keysOf(q.user.Name)
 	}
@@ -504,10 +517,15 @@ func (p *Pooler) each(fn func(w *Worker)) {
 // done. It blocks, and must not be called on a loop.
 func (p *Pooler) gather(fn func(w *Worker)) {
 	for _, w := range p.workers {
-		done := make(chan struct{})
-		if !w.loop.Post(func() { fn(w); close(done) }) {
-			continue // the loop has stopped: nothing is left there
-		}
+		w.ask(func() { fn(w) })
+	}
+}
+
+// ask runs fn on the loop of w and returns when it is done. A loop that has
+// stopped has nothing left.
+func (w *Worker) ask(fn func()) {
+	done := make(chan struct{})
+	if w.loop.Post(func() { fn(); close(done) }) {
 		<-done
 	}
 }

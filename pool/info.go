@@ -29,7 +29,7 @@ type PoolInfo struct {
 // SocketInfo is a row of SHOW CLIENTS, SHOW SERVERS and SHOW SOCKETS.
 type SocketInfo struct {
 	User, Database           string
-	Replication              string // none
+	Replication              string // none, logical, physical
 	State                    string
 	Addr                     string
 	Port                     int
@@ -154,14 +154,14 @@ func (p *Pooler) Pools() []PoolInfo {
 			r.ClActive += s.idleClients.n + s.active.n
 			r.ClWaiting += s.waiting.n
 			r.ClActiveCancelReq += s.cancelling
-			r.ClWaitingCancelReq += len(s.cancelQueue)
+			r.ClWaitingCancelReq += len(s.cancelQueue) + len(s.cancelEarly)
 			r.SvActive += s.busy.n
 			r.SvActiveCancel += s.cancelling
 			r.SvBeingCanceled += s.canceled.n
 			r.SvIdle += s.idle.n
 			r.SvUsed += s.used.n
 			r.SvTested += s.tested.n
-			r.SvLogin += s.opening.n
+			r.SvLogin += s.opening.n + s.private.n
 			if c := s.waiting.head; c != nil {
 				r.MaxWait = max(r.MaxWait, w.now().Sub(c.queryStart))
 			}
@@ -258,6 +258,10 @@ func (c *Client) info() ClientInfo {
 	}
 	if c.server != nil {
 		i.LinkID = c.server.id
+		i.Replication = c.server.replication.String()
+	}
+	if c.login != nil {
+		i.Replication = c.login.replication.String()
 	}
 	i.ApplicationName = p.applicationName(c.vars)
 	i.PreparedStatements = len(c.names)
@@ -269,6 +273,7 @@ func (v *Server) info() ServerInfo {
 	p := v.shard.w.p
 	i.ID, i.State, i.ConnectTime, i.RequestTime = v.id, v.state.String(), p.wall(v.connected), p.wall(v.since)
 	i.Database, i.User = v.shard.pool.db.Name, v.shard.pool.user.Name
+	i.Replication = v.replication.String()
 	i.CloseNeeded = v.obsolete()
 	if len(v.key) >= 4 {
 		i.RemotePID = int(v.key[0])<<24 | int(v.key[1])<<16 | int(v.key[2])<<8 | int(v.key[3])

@@ -16,6 +16,7 @@ func (w *Worker) Tick() {
 	snap := w.p.Snapshot()
 	w.tickLogins(now, &snap.Main)
 	w.tickLookups(now, &snap.Main)
+	w.tickFarewells(now)
 	w.tickDrain(now)
 	for _, s := range w.all {
 		s.tickClients(now, snap)
@@ -77,7 +78,7 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 		s.busy.each(func(v *Server) {
 			c := v.client
 			switch {
-			case c == nil:
+			case c == nil || v.replication != replicatesNot:
 			case c.busy && late(now, c.queryStart, set.QueryTimeout):
 				v.close("query timeout", false)
 			case !c.busy && v.status != wire.TxIdle && late(now, v.since, set.IdleTransactionTimeout):
@@ -118,6 +119,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	p := s.pool
 	set := p.settings.Load()
 	s.tickNames()
+	s.tickReplication()
 	s.used.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	s.idle.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	if s.paused() {
@@ -125,8 +127,10 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	}
 	s.tickRoles(now)
 	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
-		s.opening.n == 0 && s.w.p.reserve(p, ask{now: now, fill: set.MinPoolSize}) == WaitNone {
-		s.connect()
+		s.opening.n == 0 {
+		if a := (ask{now: now, fill: set.MinPoolSize}); s.w.p.reserve(p, &a) == WaitNone {
+			s.connect(a.seat)
+		}
 	}
 }
 
@@ -145,6 +149,8 @@ func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *co
 		v.close("database configuration changed", true)
 	case excess:
 		v.close("too many servers in the pool", true)
+	case v.seat.exceeded():
+		v.close("too many servers for the plan", true)
 	case late(now, v.since, main.ServerIdleTimeout) && int(p.connected.Load()) > set.MinPoolSize:
 		v.close("server idle timeout", true)
 	case v.overAge():
@@ -203,6 +209,7 @@ func (p *Pooler) expireLocked(d *Database, now wire.Time, limit time.Duration) [
 		return nil
 	}
 	delete(p.databases, d.Name)
+	p.tenants = nil
 	d.removed.Store(true)
 	gone := d.pools
 	for _, q := range gone {

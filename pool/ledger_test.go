@@ -67,6 +67,12 @@ func TestLedger(t *testing.T) {
 		{"copy in, extended, refused, and no Sync behind it", ">B >E >S <2 <G <E ! <Z ? p %I %Z ."},
 		{"copy in after a Sync that answers", ">Q >S <G <E <Z ? p <Z %I %Z ."},
 		{"copy in after a Sync that was ignored", ">Q >S <G >c <C <Z ."},
+		{"base backup", ">Q <T <D <C <H <d <c <H <d <c <T <D <C <C <Z ."},
+		{"streaming, ended by the client", ">Q <W <d <d >c ! <d <c <C <C <Z ."},
+		{"streaming, ended by the server", ">Q <W <d <c ! >c <T <D <C <C <Z ."},
+		{"streaming that fails", ">Q <W <d <E ! <Z . >c ."},
+		{"streaming that fails while the client ends it", ">Q <W >c <E <Z ."},
+
 		{"a late CopyDone", ">c . >f ."},
 		{"a late CopyDone within a query", ">Q >c <C <Z ."},
 
@@ -78,6 +84,7 @@ func TestLedger(t *testing.T) {
 		{"two copies at once", ">Q <G ?G"},
 		{"ready within a copy", ">Q <H ?Z"},
 		{"a copy's end without a copy", ">Q ?c"},
+		{"a copy's second end", ">Q <H <c ?c"},
 		{"a copy that nobody ended", ">Q <G ?C"},
 		{"what no server says", ">Q ?R"},
 		{"a second ready", ">Q <C <Z ?Z"},

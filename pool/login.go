@@ -30,16 +30,24 @@ type login struct {
 	database string
 	want     []value     // the tracked parameters it asked for; empty if none
 	extra    []parameter // the others
-	negoti   bool        // it must hear that only protocol 3.0 is spoken
+
+	replication replication // what kind of connection it is
+	own         [][2]string // replication: all parameters that its server is told, as they came
+
+	negoti   bool // it must hear that only protocol 3.0 is spoken
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
-	handshake *secure.Handshake // phaseHandshake
-	shaking   bool              // its chore was started
-	stream    *secure.Stream    // what it has led to
+	handshake *shaking       // phaseHandshake
+	stream    *secure.Stream // what it has led to
+
+	judged *auth.Judged // auth_type passthrough: the exchange
+	tried  tried        // and what came of it
+	trying bool         // a trial of it is under way
+	trial  *trial       // set for the client that stands for a trial
 
 	question question    // what auth_query was asked, zero if nothing
 	asking   bool        // and has not answered yet
@@ -68,9 +76,12 @@ func (c *Client) endLogin() {
 	if l.asking {
 		c.leaveLookup()
 	}
+	if l.trying {
+		c.leaveTrial()
+	}
 	c.login = nil
 	if l.handshake != nil {
-		l.handshake.Abort()
+		l.handshake.tls.Abort()
 	}
 	if len(c.w.freeLogins) < maxFreeLogins {
 		clear(l.want)
@@ -147,7 +158,7 @@ func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 	if known && !c.enterAs() {
 		return
 	}
-	if !known && main.AuthType != configs.AuthAny && main.AuthType != configs.AuthLDAP {
+	if !known && main.AuthType.Listed() {
 		c.log(Info, "no such user: "+c.login.user)
 	}
 	c.prove(main, secret, known)
@@ -160,8 +171,7 @@ func (c *Client) enterAs() bool {
 	if l.console || c.user != nil {
 		return true
 	}
-	c.user = p.user(l.user)
-	c.user.clients.Add(1)
+	c.user = p.enterUser(l.user)
 	set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
 	if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
 		c.disconnect(true, "client connections exceeded (max_user_client_connections)")
@@ -182,6 +192,10 @@ func (c *Client) enter(make bool) bool {
 	set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
 	if n := set.MaxDBClientConnections; n > 0 && int(c.db.clients.Load()) > n {
 		c.disconnect(true, "client connections exceeded (max_db_client_connections)")
+		return false
+	}
+	if plan := c.db.conf.Load().Plan; plan != nil && !p.fits(c.db, plan) {
+		c.fail(overPlan(plan))
 		return false
 	}
 	return true
@@ -283,6 +297,10 @@ func (c *Client) step(body []byte) {
 	switch verdict {
 	case auth.More:
 	case auth.Busy:
+		if c.login.judged != nil {
+			c.judge()
+			return
+		}
 		c.chore(e.Work, func() {
 			c.login.phase = phaseExchange
 			c.step(nil)
@@ -292,7 +310,7 @@ func (c *Client) step(body []byte) {
 		if k := e.Result().Keys; k != nil {
 			c.w.p.rememberKeys(c.login.user, k)
 		}
-		if password := e.Result().Password; password.Kind() != auth.KindNone {
+		if password := e.Result().Password; password.Kind() != auth.KindNone && c.login.judged == nil {
 			c.login.secret = password
 		}
 		c.login.exchange = nil
@@ -343,8 +361,7 @@ func (c *Client) granted(main *configs.Main) {
 			return
 		}
 		if c.user == nil {
-			c.user = p.user(forced)
-			c.user.clients.Add(1)
+			c.user = p.enterUser(forced)
 		}
 	}
 	c.shard = c.w.shard(p.pool(c.db, name, 1))
@@ -352,11 +369,14 @@ func (c *Client) granted(main *configs.Main) {
 		secret := l.secret
 		c.shard.pool.secret.Store(&secret)
 	}
-	if wel := c.shard.pool.welcomed(); wel != nil {
+	switch wel := c.shard.pool.welcomed(); {
+	case l.replication != replicatesNot:
+	case wel != nil:
 		c.welcome(wel)
 		return
+	default:
+		c.shard.logins++
 	}
-	c.shard.logins++
 	c.shard.wait(c)
 	// A server that was logged in to on another loop meanwhile did not see us
 	// waiting: provide looks again.

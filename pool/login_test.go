@@ -1,10 +1,13 @@
 package pool_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -352,11 +355,44 @@ func TestAnyNeedsForcedUser(t *testing.T) {
 	}
 }
 
-func TestMethodsThatAreNotThere(t *testing.T) {
-	w := newWorld(t, "auth_type = pam", "")
-	w.connect().startup("user", "alice", "database", "app").wantError("bouncer config error")
-	if !w.log.has("auth_type pam can't be used") {
-		t.Errorf("the log: %q", w.log)
+// TestPAM has PAM judge, which also knows users that are in no file.
+func TestPAM(t *testing.T) {
+	asked := ""
+	judge := func(user, password, host string) error {
+		asked = user + " " + password + " " + host
+		if password != "tulip" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	for name, judge := range map[string]func(string, string, string) error{"with": judge, "without": nil} {
+		w := newWorldWith(t, "", "", func(o *pool.Options) {
+			o.Snapshot.Main.AuthType = configs.AuthPAM // which Load refuses in binaries without PAM
+			o.PAM = judge
+		})
+		c := w.connect().startup("user", "nina", "database", "app")
+		if name == "without" {
+			c.wantError("bouncer config error")
+			continue
+		}
+		c.answer("rose\x00")
+		c.wantError("PAM authentication failed")
+		if !w.log.has("PAM authentication failed: no") || w.log.has("rose") {
+			t.Errorf("%q", w.log)
+		}
+		c = w.connect().startup("user", "nina", "database", "app").answer("tulip\x00")
+		if asked != "nina tulip 192.0.2.7" {
+			t.Errorf("PAM is asked %q", asked)
+		}
+		if got := w.dialer.asked[0].Secret; !got.Equal(auth.Plain("tulip")) {
+			t.Errorf("logs in to servers with %v", got)
+		}
+		w.serve()
+		c.wantWelcome()
+		c = w.connectFrom(unix(7)).startup("user", "nina", "database", "app").answer("tulip\x00")
+		if c.wantWelcome(); asked != "nina tulip " {
+			t.Errorf("PAM is asked %q", asked)
+		}
 	}
 }
 

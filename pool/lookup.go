@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 // All who want to know the same at the same time share one lookup. It runs on
 // the loop that its question is assigned to, and tells them by Post.
 type lookup struct {
+	inert
 	question question
 	db       *Database
 	w        *Worker
@@ -124,8 +126,7 @@ func (c *Client) lookUp(main *configs.Main) bool {
 // to be asked. refused is what to tell c if it can't be.
 func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refused string) {
 	p, l := c.w.p, c.login
-	switch main.AuthType {
-	case configs.AuthAny, configs.AuthLDAP, configs.AuthPAM:
+	if !main.AuthType.Listed() {
 		return q, nil, ""
 	}
 	conf := &configs.Database{} // the console's
@@ -216,6 +217,9 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 		a.tell(answer{err: wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonConfig}})
 		return
 	}
+	if d := w.p.drain.Load(); d != nil && d.ending.Load() {
+		return // a is gone
+	}
 	k := w.lookups[q]
 	if k == nil {
 		k = &lookup{question: q, db: db, w: w, began: w.now()}
@@ -229,10 +233,7 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 func (k *lookup) ask() {
 	w := k.w
 	s := w.shard(w.p.pool(k.db, k.question.user, 1))
-	c := &Client{
-		w: w, conn: k, shard: s, user: s.pool.user, state: ClientIdle, id: w.p.ids.Add(1),
-		connected: w.now(), lastPacket: w.now(), ends: endsOf(wire.Socket{Unix: true, PeerPID: -1, PeerUID: -1}),
-	}
+	c := s.newInternal(k)
 	// Nothing of the clients' gets to the server: it has, or is given back,
 	// the parameters that it had after its login.
 	if wel := s.pool.welcomed(); wel != nil {
@@ -240,7 +241,6 @@ func (k *lookup) ask() {
 	}
 	c.newKey()
 	k.client = c
-	s.idleClients.pushBack(c)
 	c.take(k.question.messages())
 }
 
@@ -283,16 +283,25 @@ const lonely = 5 * time.Second
 // should when nobody waits for them. Each login has a timeout of its own; who
 // came late has time left.
 func (w *Worker) tickLookups(now wire.Time, main *configs.Main) {
-	var ended []*lookup
-	for _, k := range w.lookups {
+	for _, k := range w.eachLookup() {
 		if late(now, k.began, main.ClientLoginTimeout) || len(k.askers) == 0 && late(now, k.began, lonely) {
-			ended = append(ended, k)
+			k.late = true
+			k.client.disconnect(false, "the auth_query took longer than client_login_timeout")
 		}
 	}
-	slices.SortFunc(ended, func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
-	for _, k := range ended {
-		k.late = true
-		k.client.disconnect(false, "the auth_query took longer than client_login_timeout")
+}
+
+// eachLookup lists the lookups under way, the oldest first.
+func (w *Worker) eachLookup() []*lookup {
+	return slices.SortedFunc(maps.Values(w.lookups), func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
+}
+
+// dropLookups gives up all lookups at the end of a drain, when nobody is left who
+// may wait for them.
+func (w *Worker) dropLookups() {
+	for _, k := range w.eachLookup() {
+		k.over, k.askers = true, nil
+		k.finish()
 	}
 }
 
@@ -385,18 +394,6 @@ func (k *lookup) Close() { k.end() }
 
 // Abort implements wire.Conn.
 func (k *lookup) Abort() { k.end() }
-
-// Queued implements wire.Conn.
-func (*lookup) Queued() int { return 0 }
-
-// Pause implements wire.Conn.
-func (*lookup) Pause() {}
-
-// Resume implements wire.Conn.
-func (*lookup) Resume() {}
-
-// Detach implements wire.Conn.
-func (*lookup) Detach() (wire.Socket, bool) { return wire.Socket{}, false }
 
 // end has finish called once the pool is done with what it does.
 func (k *lookup) end() {

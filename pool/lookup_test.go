@@ -142,6 +142,28 @@ func TestAuthQuerySingleFlight(t *testing.T) {
 }
 
 // TestAuthQueryAnswers shows what each answer comes to.
+// errorReply is an ErrorResponse with that body, and what follows it.
+func errorReply(body string) []byte {
+	return wire.AppendReadyForQuery(request(wire.ErrorResponse, []byte(body)), wire.TxIdle)
+}
+
+// TestBareErrors: an error that lacks what every error has is one, for
+// pgweir's own queries as for clients.
+func TestBareErrors(t *testing.T) {
+	for _, body := range []string{"SERROR\x00Mno\x00\x00", "\x00", "S"} {
+		s, c := newStage(t, "server_reset_query = DISCARD ALL\nserver_reset_query_always = 1")
+		c.send(wire.AppendQuery(nil, "select 1"))
+		s.asked(wire.AppendQuery(nil, "select 1"))
+		s.answers(errorReply(body))
+		c.gets(errorReply(body))
+		s.asked(wire.AppendQuery(nil, "DISCARD ALL"))
+		s.answers(errorReply(body))
+		if !s.server.closed || !s.log.has("reset query failed") {
+			t.Errorf("%q: the server goes on: %q", body, s.log)
+		}
+	}
+}
+
 func TestAuthQueryAnswers(t *testing.T) {
 	failure := wire.AppendError([]byte("1\x00\x00\x00\x04"), wire.Fields{Severity: "ERROR", Code: "42P01", Message: "no such thing"})
 	failure = wire.AppendReadyForQuery(failure, wire.TxIdle)
@@ -160,6 +182,9 @@ func TestAuthQueryAnswers(t *testing.T) {
 		{"one column", result(1, row("nina")), "bouncer config error", "it returns 1 columns"},
 		{"three columns", result(3, row("nina", "anin", "x")), "bouncer config error", "it returns 3 columns"},
 		{"no SELECT", append([]byte("1\x00\x00\x00\x042\x00\x00\x00\x04n\x00\x00\x00\x04"), wire.AppendReadyForQuery(wire.AppendCommandComplete(nil, "LISTEN"), wire.TxIdle)...), "bouncer config error", "it returns 0 columns"},
+		{"an error without a SQLSTATE", errorReply("SERROR\x00Mno such thing\x00\x00"), "bouncer config error", "the server says: no such thing"},
+		{"an error that says nothing", errorReply("\x00"), "bouncer config error", "auth_query about user \"nina\""},
+		{"an error, cut off", errorReply("SERROR\x00C4"), "bouncer config error", "auth_query about user \"nina\""},
 		{"an error", failure, "bouncer config error", "the server says: no such thing"},
 		{"the right one", result(2, row("nina", "anin")), "", ""},
 		{"another name", result(2, row("alice", "anin")), "", "alice@"},

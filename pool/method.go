@@ -17,6 +17,7 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 	if method == configs.AuthHBA {
 		rule := auth.Rule(c.w.p.Snapshot().HBA, auth.Arrival{
 			Local: c.unix, TLS: c.encrypted(), Addr: c.remote.Addr(), Database: l.database, User: l.user,
+			Replication: l.replication == replicatesPhysical,
 		})
 		if rule == nil {
 			c.disconnect(true, "no authentication method is found")
@@ -45,6 +46,10 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 		c.certificate(main, ident, known)
 	case configs.AuthLDAP:
 		c.ldap(ldap)
+	case configs.AuthPAM:
+		c.pam()
+	case configs.AuthPassthrough:
+		c.passthrough(main, secret, known)
 	case configs.AuthReject:
 		c.disconnect(true, "login rejected")
 	default:
@@ -92,18 +97,38 @@ func (c *Client) certificate(main *configs.Main, ident *configs.IdentMap, known 
 
 // ldap lets c in if an LDAP server knows it and the password that it sends.
 func (c *Client) ldap(o *configs.LDAP) {
-	check, name, prefix := c.w.p.opts.LDAP, c.login.user, c.prefix()
+	check, name := c.w.p.opts.LDAP, c.login.user
 	if c.login.question.user != "" || o == nil || check == nil {
 		c.log(Error, "LDAP can't be asked: it needs auth_ldap_options, and no auth_user for the database")
 		c.disconnect(true, reasonConfig)
 		return
 	}
-	log := c.w.p.log
+	c.askFor(func(password string) error { return check(o, name, password) }, "LDAP authentication failed")
+}
+
+// pam lets c in if PAM knows it and the password that it sends.
+func (c *Client) pam() {
+	check, name, host := c.w.p.opts.PAM, c.login.user, ""
+	if check == nil {
+		c.log(Error, "auth_type pam can't be used: this binary was built without PAM")
+		c.disconnect(true, reasonConfig)
+		return
+	}
+	if !c.unix {
+		host = c.remote.Addr().Unmap().String()
+	}
+	c.askFor(func(password string) error { return check(name, password, host) }, "PAM authentication failed")
+}
+
+// askFor asks c for its password, and lets it in if check, which may block,
+// finds nothing wrong with it. If not, c is told refusal, and the log why.
+func (c *Client) askFor(check func(password string) error, refusal string) {
+	log, prefix := c.w.p.log, c.prefix()
 	c.startExchange(auth.NewChecked(func(password string) bool {
-		err := check(o, name, password)
+		err := check(password)
 		if err != nil {
-			log.Log(Warning, prefix, "LDAP authentication failed: "+err.Error())
+			log.Log(Warning, prefix, refusal+": "+err.Error())
 		}
 		return err == nil
-	}, "LDAP authentication failed"))
+	}, refusal))
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// Chore runs fn where it may block.
 	Chore func(fn func())
 
+	// After runs fn when d has passed, on any goroutine; fn does not block.
+	After func(d time.Duration, fn func())
+
 	// Random is read for keys, salts and nonces: crypto/rand.Reader, but in
 	// tests. It may be used by all loops at once.
 	Random io.Reader
@@ -64,6 +67,10 @@ type Options struct {
 	// that of user. It may block. nil: no LDAP.
 	LDAP func(o *configs.LDAP, user, password string) error
 
+	// PAM returns nil if and only if PAM says that password is that of user, who
+	// comes from host. It may block. nil: no PAM.
+	PAM func(user, password, host string) error
+
 	// Console answers on the admin database. It is set before the loops run.
 	Console Console
 
@@ -77,6 +84,11 @@ type Options struct {
 	// CloseListeners is called once, from any goroutine, when a shutdown
 	// begins: TCP listeners go, those of unix sockets stay.
 	CloseListeners func()
+
+	// Poison spoils buffers as soon as nobody may read them any more, so that
+	// a test notices who does: those that are given back at once, those that
+	// are good for one turn when Check is called.
+	Poison bool
 }
 
 // Dialer opens connections to servers. Its methods return at once, and call
@@ -104,6 +116,7 @@ type Pooler struct {
 	verifiers  *auth.Verifiers
 	statements statements
 	answers    answers
+	guesses    guesses
 	console    Console
 
 	// handshakes bound how many clients' TLS handshakes compute at once: a
@@ -132,11 +145,14 @@ type Pooler struct {
 	pools     map[poolKey]*Pool
 	users     map[string]*User
 	retired   retired
-	keys      map[string]*auth.Keys // by user, from SCRAM logins
-	peers     map[int]*peer         // by id
-	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
-	periods   [2]period             // the begin of the last stats period, and of this one
-	reloading sync.Mutex            // held over a whole reload, by chores only
+	budgets   map[budgetKey]*budget
+	tenants   map[budgetKey][]*Database // see tenantsLocked; nil: to be found out
+	keys      map[string]*auth.Keys     // by user, from SCRAM logins
+	peers     map[int]*peer             // by id
+	changed   chan struct{}             // closed, and replaced, when waitServers has to look again
+	periods   [2]period                 // the begin of the last stats period, and of this one
+	reloading sync.Mutex                // held over a whole reload, by chores only
+	measuring sync.Mutex                // held while histograms are gathered, by chores only; guards Pool.history
 }
 
 // New makes a Pooler over the loops of o. Nothing happens until the loops run.
@@ -148,9 +164,11 @@ func New(o Options) *Pooler {
 		tracked:   newTracked(o.Snapshot.Main.TrackedParameters()),
 		verifiers: auth.NewVerifiers(maxVerifiers, o.Random),
 		answers:   newAnswers(),
+		guesses:   newGuesses(),
 		databases: map[string]*Database{},
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
+		budgets:   map[budgetKey]*budget{},
 		keys:      map[string]*auth.Keys{},
 		peers:     map[int]*peer{},
 		changed:   make(chan struct{}),
@@ -232,12 +250,18 @@ type Pool struct {
 	// auth_file says nothing.
 	secret atomic.Pointer[auth.Secret]
 
+	// pass is what auth_type passthrough knows of the user's password, nil if
+	// nothing.
+	pass atomic.Pointer[pass]
+
 	// failure is the last attempt to open a server, if it failed.
 	failure   atomic.Pointer[failure]
 	connected atomic.Int32 // servers logged in
 	clients   atomic.Int32 // of all loops
 	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
+	size      atomic.Int32 // slots.open less leaving; written under mu
+	gained    atomic.Int64 // wire.Time when the last server came, or began to be opened
 
 	// lanes are where the loops see each other's idle servers and waiters,
 	// one for each worker.
@@ -246,7 +270,13 @@ type Pool struct {
 	// Guarded by Pooler.mu:
 	*slots
 	logins  int // servers being opened
+	leaving int // servers taking their leave
 	idleFor wire.Time
+	seat    seat      // of servers to come
+	liveFor wire.Time // when a server was last asked for its limits, 0: ask
+	liveOf  uint32    // and of which generation it was
+
+	history history // see latency.go
 }
 
 // lane is what one loop's Shard of a pool publishes to the others. Only its
@@ -276,6 +306,7 @@ type failure struct {
 	count  int       // in a row
 	until  wire.Time // no new attempt before
 	login  bool      // the server answered, and refused
+	secret bool      // because of the secret
 	reason string
 }
 
@@ -327,6 +358,7 @@ func (p *Pooler) databaseLocked(name string) *Database {
 	d := &Database{Name: name, auto: true, slots: p.retired.database(name)}
 	d.conf.Store(snap.Auto(name))
 	p.databases[name] = d
+	p.tenants = nil
 	p.log.Log(Info, "", "registered new auto-database: "+name)
 	return d
 }
@@ -347,10 +379,13 @@ func (p *Pooler) userLocked(name string) *User {
 	return u
 }
 
-func (p *Pooler) user(name string) *User {
+// enterUser returns the user called name, and counts a client in.
+func (p *Pooler) enterUser(name string) *User {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.userLocked(name)
+	u := p.userLocked(name)
+	u.clients.Add(1)
+	return u
 }
 
 // pool returns the pool of db for the server-side user called user, and counts
@@ -369,7 +404,9 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 		return q
 	}
 	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers)), slots: p.retired.pool(key)}
+	q.size.Store(int32(q.open)) // those of a predecessor
 	q.configure(p.Snapshot())
+	p.sitLocked(q)
 	p.pools[key] = q
 	db.pools = append(db.pools, q)
 	q.user.pools = append(q.user.pools, q)

@@ -26,19 +26,26 @@ type Shard struct {
 	busy     list[Server, *Server] // ServerActive
 	canceled list[Server, *Server] // ServerBeingCanceled
 
-	opening list[opening, *opening] // servers being opened for this loop
+	opening list[opening, *opening] // servers being opened for whoever waits
+	private list[opening, *opening] // those being opened for one replication client each
 
 	held  WaitReason // what kept a server from being opened for the waiters of this shard
 	asked bool       // another loop was asked for an idle server, and has not answered
 	waits *waits     // nil until somebody waits
 
+	claims  *budget // WaitPlan: which one; guarded by Pooler.mu, and changed on this loop only
+	resting bool    // seek will be called again
+
 	rolesAsked wire.Time // when a server was last asked what it is
 
 	cancelling  int            // cancel requests being sent to servers
 	cancelQueue []queuedCancel // those that wait for their turn
+	cancelEarly []queuedCancel // those for queries that wait until a server is told their parameters
 
 	greeting *greeting // of the last login, nil before
 	stats    Counters
+
+	latencies latencies // counted in this stats period
 }
 
 // slack is by how much a waiter elsewhere must be older than one's own before
@@ -56,8 +63,8 @@ func (s *Shard) acquire(c *Client) bool {
 	}
 	if f := s.pool.failure.Load(); f != nil && f.login && s.pool.connected.Load() == 0 {
 		c.disconnect(true, "server login has been failing, cached error: "+f.reason[:min(len(f.reason), 99)]+" (server_login_retry)")
-		if s.opening.n == 0 && s.w.p.reserve(s.pool, ask{now: s.w.now()}) == WaitNone {
-			s.connect()
+		if a := (ask{now: s.w.now()}); s.opening.n == 0 && s.w.p.reserve(s.pool, &a) == WaitNone {
+			s.connect(a.seat)
 		}
 		return false
 	}
@@ -109,8 +116,13 @@ func (s *Shard) publishIdle() {
 	}
 	if was := s.lane.spare.Load(); was != spare {
 		s.lane.spare.Store(spare)
-		if was == 0 && s.w.p.wantSpare.Load() > 0 {
-			s.w.p.wakeStarved()
+		if was == 0 {
+			if s.w.p.wantSpare.Load() > 0 {
+				s.w.p.wakeStarved()
+			}
+			if spare != 0 {
+				s.longestUnused().offer()
+			}
 		}
 	}
 }
@@ -150,16 +162,24 @@ func (s *Shard) takeIdle() *Server {
 }
 
 // pair makes a pair of c and v, which is idle or loose. It reports whether c
-// may go on at once: if its parameters are not those of v, v is told first.
+// may go on at once: if its parameters are not those of v, v is told first. A
+// client that awaits a server of its own does not get v.
 func (s *Shard) pair(c *Client, v *Server) bool {
+	if c.login != nil {
+		s.exchange(c, v)
+		return false
+	}
 	now := s.w.now()
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
 		s.endWait(c)
+	} else {
+		s.latencies[LatencyWait].Record(0)
 	}
 	c.move(ClientActive)
 	v.move(ServerActive)
 	c.server, v.client = v, c
+	v.portalSQL = nil
 	v.since = now
 	s.stats.ServerAssignments++
 	s.publishIdle()
@@ -193,7 +213,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil && c.login == nil {
+	if c := s.waiting.head; c != nil && !c.awaitsWelcome() {
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -289,7 +309,7 @@ func (s *Shard) supply() {
 	}
 	for s.waiting.n > 0 {
 		v, c := s.takeIdle(), s.waiting.head
-		if v == nil || c.login != nil {
+		if v == nil || c.awaitsWelcome() {
 			break
 		}
 		if s.pair(c, v) {
@@ -320,12 +340,18 @@ func (s *Shard) supply() {
 // limits allow, and notes which one does not.
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
-		if h := s.reserve(ask{now: s.w.now(), oldest: s.waiting.head.queryStart}); h != WaitNone {
+		c := s.waiting.head
+		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
+		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
-		s.connect()
+		if c.awaitsOwn() {
+			s.connectFor(c, a.seat)
+		} else {
+			s.connect(a.seat)
+		}
 	}
 	s.setHeld(WaitNone)
 }
@@ -365,9 +391,19 @@ func (s *Shard) test() {
 
 // reserve takes a slot for a waiter, and has an idle server of another pool
 // closed for it if that is what stands in the way.
-func (s *Shard) reserve(a ask) WaitReason {
+func (s *Shard) reserve(a *ask) WaitReason {
 	h := s.w.p.reserve(s.pool, a)
 	for {
+		if h == WaitPlan {
+			if s.claims == a.budget {
+				s.seek(a.budget)
+				return h
+			}
+			s.setHeld(h)
+			s.w.p.stake(s, a.budget) // whoever frees a seat from here on sees it
+			h = s.w.p.reserve(s.pool, a)
+			continue
+		}
 		if !h.lifted() {
 			return h
 		}
@@ -420,6 +456,9 @@ func (s *Shard) setHeld(h WaitReason) {
 		return
 	}
 	s.held = h
+	if s.claims != nil && h != WaitPlan {
+		s.w.p.withdraw(s)
+	}
 	if was.lifted() != h.lifted() {
 		n := int32(1)
 		if was.lifted() {

@@ -71,6 +71,7 @@ func (c *Client) refuseEncryption(b []byte, size int, refused *bool, what string
 func (c *Client) startup(f wire.First) {
 	l, main := c.login, &c.w.p.Snapshot().Main
 	l.negoti = f.Minor > 0
+	l.replication = replicationOf(f)
 	var refused string
 	err := f.Params(func(name, value []byte) bool {
 		refused = c.startupParam(main, name, string(value))
@@ -94,7 +95,7 @@ func (c *Client) startup(f wire.First) {
 		c.disconnect(true, "username too long")
 		return
 	}
-	if main.ApplicationNameAddHost {
+	if main.ApplicationNameAddHost && l.replication == replicatesNot { // by its name the primary knows a synchronous standby
 		c.addHost()
 	}
 	c.admit(main)
@@ -112,11 +113,13 @@ func (c *Client) startupParam(main *configs.Main, key []byte, value string) stri
 		l.database = value
 		return ""
 	case "replication":
-		if replication(value) {
-			return "replication connections are not supported"
-		}
 		return ""
-	case "options":
+	}
+	if l.replication != replicatesNot {
+		c.passOn(main, string(key), value)
+		return ""
+	}
+	if string(key) == "options" {
 		return c.startupOptions(main, value)
 	}
 	if i, ok := c.w.p.tracked.index[string(key)]; ok { // no copy of a name that is as it should be
@@ -209,12 +212,6 @@ func splitOptions(s string) (words []string) {
 		words = append(words, string(word))
 	}
 	return words
-}
-
-// replication reports whether the value of the parameter asks for replication.
-func replication(value string) bool {
-	v := strings.ToLower(value)
-	return v == "database" || v == "1" || v == "on" || v != "" && (strings.HasPrefix("true", v) || strings.HasPrefix("yes", v))
 }
 
 // addHost puts the client's address into its application_name.

@@ -36,8 +36,6 @@ func TestFirstPacket(t *testing.T) {
 		{"empty user", string(startup(3<<16, "user", "", "database", "app")), "no username supplied"},
 		{"long user", string(startup(3<<16, "user", strings.Repeat("u", 128))), "username too long"},
 		{"longest user", string(startup(3<<16, "user", strings.Repeat("u", 127))), `"trust" authentication failed`},
-		{"replication", string(startup(3<<16, "user", "alice", "replication", "on")), "replication connections are not supported"},
-		{"logical replication", string(startup(3<<16, "user", "alice", "replication", "database")), "replication connections are not supported"},
 		{"long database", string(startup(3<<16, "user", "alice", "database", strings.Repeat("d", 64))), "no such database: " + strings.Repeat("d", 64)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

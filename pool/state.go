@@ -9,8 +9,9 @@ const (
 	// ClientLogin: accepted, and not yet welcomed. It reads the startup packet
 	// and the answers of the authentication. It leaves to ClientIdle
 	// (welcomed), to ClientWaiting (nobody knows yet what the server would say
-	// in its welcome), to ClientCancel (it turned out to be a cancel request),
-	// or to ClientClosed.
+	// in its welcome; replication, and there is no slot yet), to ClientActive
+	// (replication, when its server is logged in), to ClientCancel (it turned
+	// out to be a cancel request), or to ClientClosed.
 	ClientLogin ClientState = iota
 	// ClientIdle: no server, and nothing asked. It leaves to ClientActive or
 	// ClientWaiting when a request begins, or to ClientClosed.
@@ -18,7 +19,8 @@ const (
 	// ClientWaiting: it has begun a request, or a login, and no server. It is
 	// not read from. It leaves to ClientActive (server granted), to ClientIdle
 	// (a login that is answered from what another server said; a request that
-	// was cancelled), or to ClientClosed (a timeout, gone, refused).
+	// was cancelled), to ClientLogin (replication: a server of its own is being
+	// logged in to), or to ClientClosed (a timeout, gone, refused).
 	ClientWaiting
 	// ClientActive: paired with one server. It leaves to ClientIdle when the
 	// server is released, or to ClientClosed.
@@ -34,9 +36,9 @@ const (
 
 // clientExits holds, for each state, the set of states it may leave to.
 var clientExits = [...]uint8{
-	ClientLogin:   1<<ClientIdle | 1<<ClientWaiting | 1<<ClientConsole | 1<<ClientCancel | 1<<ClientClosed,
+	ClientLogin:   1<<ClientIdle | 1<<ClientWaiting | 1<<ClientActive | 1<<ClientConsole | 1<<ClientCancel | 1<<ClientClosed,
 	ClientIdle:    1<<ClientActive | 1<<ClientWaiting | 1<<ClientClosed,
-	ClientWaiting: 1<<ClientActive | 1<<ClientIdle | 1<<ClientClosed,
+	ClientWaiting: 1<<ClientActive | 1<<ClientIdle | 1<<ClientLogin | 1<<ClientClosed,
 	ClientActive:  1<<ClientIdle | 1<<ClientClosed,
 	ClientConsole: 1 << ClientClosed,
 	ClientCancel:  1 << ClientClosed,

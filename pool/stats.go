@@ -82,6 +82,7 @@ func (p *Pooler) EndPeriod() {
 	p.mu.Lock()
 	p.periods[0], p.periods[1] = p.periods[1], next
 	p.mu.Unlock()
+	p.endLatencyPeriod()
 }
 
 // totals sums up the counters of each database.

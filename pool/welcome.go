@@ -16,7 +16,7 @@ func (s *Shard) welcomeWaiters() {
 		return
 	}
 	s.waiting.each(func(c *Client) {
-		if c.login != nil {
+		if c.awaitsWelcome() {
 			c.welcome(wel)
 		}
 	})
@@ -74,7 +74,7 @@ func (s *Shard) greet(wel *welcome, want []value, extra []parameter) *greeting {
 	}
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
 	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
-	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
+	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(settings.MaxPreparedStatements))
 	s.greeting = &greeting{
 		wel, settings, snap, slices.Clone(want), slices.Clone(extra), makeVars(values), makeExtras(append(unreported, extra...)), b,
 	}
@@ -87,23 +87,32 @@ func (c *Client) welcome(wel *welcome) {
 	w := c.w
 	g := c.shard.greet(wel, c.login.want, c.login.extra)
 	c.vars, c.extras = g.vars, g.extras
-	c.newKey()
-	b := wire.AppendBackendKeyData(append(w.scratch[:0], g.text...), c.key)
-	if m := g.snap.Main.LoginNotifyMessage; m != "" {
-		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
-	}
-	b = wire.AppendReadyForQuery(b, wire.TxIdle)
+	b := c.appendKey(append(w.scratch[:0], g.text...))
 	w.scratch = b
-	c.endLogin()
-	c.shard.stats.ClientLogins++
-	c.conn.Write(b)
 	waited := c.state == ClientWaiting
-	c.move(ClientIdle)
 	if waited {
 		c.shard.endWait(c)
+	}
+	c.endLogin()
+	c.shard.stats.ClientLogins++
+	c.shard.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	c.conn.Write(b)
+	c.move(ClientIdle)
+	if waited {
 		c.shard.logins--
 		w.loop.Post(c.proceed) // its input may have to wait again: not from within the queue
 	}
+}
+
+// appendKey appends the end of a welcome: a new key for cancel requests, and
+// that c may ask.
+func (c *Client) appendKey(b []byte) []byte {
+	c.newKey()
+	b = wire.AppendBackendKeyData(b, c.key)
+	if m := c.w.p.Snapshot().Main.LoginNotifyMessage; m != "" {
+		b = wire.AppendNotice(b, wire.Fields{Severity: "NOTICE", Code: "00000", Message: m})
+	}
+	return wire.AppendReadyForQuery(b, wire.TxIdle)
 }
 
 // newKey makes the key for cancel requests: random, positive as a process id.

@@ -25,6 +25,8 @@ type Worker struct {
 	consoles list[Client, *Client] // ClientConsole
 	cancels  list[Client, *Client] // ClientCancel
 
+	farewells list[farewell, *farewell] // longest first
+
 	scratch []byte   // for messages of pgweir's own; never kept over a call
 	gather  []byte   // for messages to a server that are not as they came
 	joined  []byte   // a partial message and what came behind it
@@ -32,6 +34,7 @@ type Worker struct {
 
 	freeLogins []*login
 	lookups    map[question]*lookup // the auth_queries under way here
+	trials     map[tried]*trial     // the passwords under trial here
 
 	// released are servers on their way to whoever needs them next, and
 	// serving is set while somebody works that queue off: a release inside a
@@ -63,6 +66,7 @@ func newWorker(p *Pooler, index int, loop wire.Loop, seed uint64) *Worker {
 		rng:     rand.New(rand.NewPCG(seed, uint64(index))),
 		shards:  map[poolKey]*Shard{},
 		lookups: map[question]*lookup{},
+		trials:  map[tried]*trial{},
 	}
 }
 
@@ -109,6 +113,9 @@ func (w *Worker) hold(buf, b []byte) []byte {
 
 // drop gives back a buffer of hold's.
 func (w *Worker) drop(buf []byte) {
+	if w.p.opts.Poison {
+		poison(buf)
+	}
 	if cap(buf) == bufferSize && len(w.buffers) < maxFreeBuffers {
 		w.buffers = append(w.buffers, buf[:0])
 	}

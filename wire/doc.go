@@ -6,11 +6,12 @@
 // # The rooms
 //
 //	cmd/pgweir   command line, signals, listeners; builds the objects. No rules
-//	admin        the console and its SHOW commands; admin/logs: the log
+//	admin        the console and its SHOW commands; admin/logs: the log;
+//	             admin/metrics: HTTP, for Prometheus and health checks
 //	pool         the rules: who gets which server, when, and when not
 //	pool/dial    looking names up, logging in to servers, sending cancel requests
 //	pool/certs   certificates, and all else that TLS settings ask for
-//	pool/ldap    asking LDAP servers about passwords
+//	pool/ldap    asking LDAP servers about passwords; pool/pam: PAM
 //	auth         who may come in: exchanges as state machines, without I/O
 //	wire/loop    event loops: the only room with raw system calls
 //	wire/secure  TLS, without sockets: handshakes, and sessions for the loops

@@ -2,12 +2,14 @@
 // same configuration files, command line, signals and console.
 //
 //	pgweir [OPTION]... CONFIG_FILE
-//	pgweir check CONFIG_FILE
+//	pgweir check [--dynos=N [--preboot=N]] CONFIG_FILE
+//	pgweir plans [PROVIDER | PLAN]
 //
 // This package reads the command line and builds the object graph; there are
 // no rules of pooling in here.
 //
 //	main.go       the command line
+//	check.go      pgweir check; plans.go pgweir plans
 //	getopt.go     options as GNU programs take them
 //	version.go    what --version and SHOW VERSION say
 //	serve.go      the start, step by step, and the end

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/pgweir/pgweir/configs"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
@@ -64,21 +61,7 @@ func runApp(args []string, stdout io.Writer) error {
 			&cli.BoolFlag{Name: "version", Aliases: []string{"V"}, Usage: "show the version, then exit"},
 			&cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help, then exit"},
 		},
-		Commands: []*cli.Command{{
-			Name:            "check",
-			SkipFlagParsing: true, // they were parsed before
-			HideHelp:        true,
-			Action: func(c *cli.Context) error {
-				if c.Lineage()[1].NumFlags() > 0 {
-					return usageError("check takes no options")
-				}
-				path, err := configFile(c)
-				if err != nil {
-					return err
-				}
-				return check(stdout, path)
-			},
-		}},
+		Commands:       []*cli.Command{checkCommand(stdout), plansCommand(stdout)},
 		ExitErrHandler: func(*cli.Context, error) {}, // run does that
 	}
 	app.Action = func(c *cli.Context) (err error) {
@@ -95,12 +78,37 @@ func runApp(args []string, stdout io.Writer) error {
 		o.daemon, o.quiet, o.user = c.Bool("daemon"), c.Bool("quiet"), c.String("user")
 		return serve(o)
 	}
-	app.CustomAppHelpTemplate = helpTemplate(app.Flags)
-	arranged, err := arrange(args[1:], app.Flags)
+	app.CustomAppHelpTemplate = helpTemplate(app.Name, app.Flags)
+	for _, c := range app.Commands {
+		c.CustomHelpTemplate = app.CustomAppHelpTemplate
+	}
+	words, flags, rest := args[:1:1], app.Flags, args[1:]
+	if len(rest) > 0 {
+		if c := app.Command(rest[0]); c != nil { // its options are its own
+			words, flags, rest = append(words, rest[0]), c.Flags, rest[1:]
+		}
+	}
+	arranged, err := arrange(rest, flags)
 	if err != nil {
 		return err
 	}
-	return app.Run(append(args[:1:1], arranged...))
+	return app.Run(append(words, arranged...))
+}
+
+// command is a sub-command: the first word of the command line, which options
+// of its own may follow.
+func command(name string, flags []cli.Flag, action func(*cli.Context) error) *cli.Command {
+	return &cli.Command{
+		Name:     name,
+		HideHelp: true,
+		Flags:    append(flags, &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help, then exit"}),
+		Action: func(c *cli.Context) error {
+			if c.Lineage()[1].NumFlags() > 0 {
+				return usageError("options of " + name + " stand behind it")
+			}
+			return action(c)
+		},
+	}
 }
 
 // options are what the command line says about a pooler to run.
@@ -123,31 +131,19 @@ func configFile(c *cli.Context) (string, error) {
 	return "", usageError("more than one configuration file specified: " + strings.Join(c.Args().Slice(), " "))
 }
 
-// check prints everything that is wrong with the configuration at path, a line
-// each, as compilers do.
-func check(stdout io.Writer, path string) error {
-	var result error
-	for _, p := range configs.Check(path) {
-		line := ""
-		if p.Line > 0 {
-			line = fmt.Sprintf(":%d", p.Line)
-		}
-		fmt.Fprintf(stdout, "%s%s: %v: %s\n", cmp.Or(p.File, path), line, p.Severity, p.Text)
-		if p.Severity == configs.Error {
-			result = errSilent
-		}
-	}
-	return result
-}
-
-// helpTemplate is what --help prints.
-func helpTemplate(flags []cli.Flag) string {
+// helpTemplate is what --help prints, behind a command too.
+func helpTemplate(name string, flags []cli.Flag) string {
 	var b strings.Builder
 	b.WriteString(`pgweir is a connection pooler for Postgres, in the place of PgBouncer.
 
 Usage:
-  {{.Name}} [OPTION]... CONFIG_FILE
-  {{.Name}} check CONFIG_FILE   say everything that is wrong with a configuration
+  ` + name + ` [OPTION]... CONFIG_FILE
+  ` + name + ` check [--dynos=N [--preboot=N]] CONFIG_FILE
+  ` + name + ` plans [PROVIDER | PLAN]
+
+check says everything that is wrong with a configuration, and whether its plans
+have room for N dynos, some of which run twice during a deploy (a number, or
+all). plans lists what is known of providers' plans, or explains one.
 
 Options:
 `)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pgweir/pgweir/integration/certificates"
 )
 
 // asProgram, in the environment, makes this test binary be pgweir.
@@ -78,7 +82,19 @@ func TestCommandLine(t *testing.T) {
 		{"check -- -odd.ini", 0, "", ""},
 		{"check", 1, "", "pgweir: no configuration file specified\n" + try},
 		{"check good.ini bad.ini", 1, "", "pgweir: more than one configuration file specified: good.ini bad.ini\n" + try},
-		{"check -v good.ini", 1, "", "pgweir: check takes no options\n" + try},
+		{"check -v good.ini", 1, "", "pgweir: invalid option -- 'v'\n" + try},
+		{"-v check good.ini", 1, "", "pgweir: options of check stand behind it\n" + try},
+		{"check -h", 0, "pgweir is a connection pooler…", ""},
+		{"check --dynos=4 --preboot=all good.ini", 1, "good.ini: error: --dynos: no entry has a plan to hold it against; write plan = … into [pgbouncer] (pgweir plans lists those of providers)\n", ""},
+		{"check --dynos=0 good.ini", 1, "", "pgweir: --dynos=0: must be a number from 1 to 100000\n" + try},
+		{"check --dynos=4 --preboot=5 good.ini", 1, "", "pgweir: --preboot=5: must be all, or a number up to that of --dynos\n" + try},
+		{"check --preboot=5 good.ini", 1, "", "pgweir: --preboot needs --dynos\n" + try},
+		{"plans --nonsense", 1, "", "pgweir: unrecognized option '--nonsense'\n" + try},
+		{"plans neon supabase", 1, "", "pgweir: more than one plan specified: neon supabase\n" + try},
+		{"plans herku", 1, "", "pgweir: no plans are known of a provider \"herku\": perhaps you meant heroku\n"},
+		{"plans me", 1, "", "pgweir: no plans are known of a provider \"me\": there are heroku, rds, aurora, supabase, neon, digitalocean, cloudsql, azure, ovh\n"},
+		{"plans heroku:standart-0", 1, "", "pgweir: there is no plan \"heroku:standart-0\": perhaps you meant heroku:standard-0\n"},
+		{"plans ovh", 0, "plan     connections  reserve  scope   as of\novh:4gb  197          9        server  2021\n", ""},
 		{"check warned.ini", 0, "warned.ini:7: warning: database db was defined before, in line 6 of warned.ini; the last one counts\n", ""},
 		{"check missing.ini", 1, "missing.ini: error: cannot read missing.ini: no such file or directory\n", ""},
 		{"check bad.ini", 1, "bad.ini:2: error: pool_mode…", ""},
@@ -111,6 +127,58 @@ func TestCheckTellsAll(t *testing.T) {
 	for _, line := range []int{2, 3, 5} {
 		if want := fmt.Sprintf("%s:%d: error: ", path, line); !strings.Contains(stdout.String(), want) {
 			t.Errorf("no line begins with %q in\n%s", want, &stdout)
+		}
+	}
+}
+
+// Files of TLS settings are opened, and the line that names one is to blame.
+func TestCheckOpensTLSFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name string, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(path(name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca := certificates.NewAuthority("authority")
+	expired := ""
+	for name, o := range map[string]certificates.Options{"good": {Name: "x"}, "other": {Name: "y"}, "old": {Name: "z", Old: true}} {
+		cert, key := ca.Issue(o)
+		if name == "old" {
+			pair, err := tls.X509KeyPair(cert, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expired = pair.Leaf.NotAfter.UTC().Format(time.DateOnly)
+		}
+		write(name+".pem", cert)
+		write(name+".key", key)
+	}
+	write("ca.pem", ca.PEM)
+	write("nonsense.pem", []byte("hello"))
+	for _, tt := range []struct {
+		cert, key, ca string
+		server        string // server_tls_ca_file
+		want          string
+		status        int
+	}{
+		{"good.pem", "good.key", "ca.pem", "ca.pem", "", 0},
+		{"missing.pem", "good.key", "ca.pem", "ca.pem", "$:5: error: client_tls_cert_file: cannot read %missing.pem: No such file or directory\n", 1},
+		{"good.pem", "missing.key", "ca.pem", "ca.pem", "$:6: error: client_tls_key_file: cannot read %missing.key: No such file or directory\n", 1},
+		{"good.pem", "other.key", "ca.pem", "ca.pem", "$:5: error: client_tls_cert_file: %good.pem with key %other.key: tls: private key does not match public key\n", 1},
+		{"nonsense.pem", "good.key", "ca.pem", "ca.pem", "$:5: error: client_tls_cert_file: %nonsense.pem with key %good.key: tls: failed to find any PEM data in certificate input\n", 1},
+		{"good.pem", "good.key", "nonsense.pem", "missing.pem", "$:7: error: client_tls_ca_file: %nonsense.pem holds no certificate in PEM format\n" +
+			"$:9: error: server_tls_ca_file: cannot read %missing.pem: No such file or directory\n", 1},
+		{"old.pem", "old.key", "ca.pem", "ca.pem", "$:5: warning: client_tls_cert_file: %old.pem has expired on " + expired + "\n", 0},
+	} {
+		write("tls.ini", fmt.Appendf(nil, "[databases]\n* = host=h\n[pgbouncer]\nclient_tls_sslmode = verify-full\nclient_tls_cert_file = %s\nclient_tls_key_file = %s\nclient_tls_ca_file = %s\nserver_tls_sslmode = verify-full\nserver_tls_ca_file = %s\nauth_type = cert\n",
+			path(tt.cert), path(tt.key), path(tt.ca), path(tt.server)))
+		var stdout bytes.Buffer
+		status := run([]string{"pgweir", "check", path("tls.ini")}, &stdout, os.Stderr)
+		want := strings.NewReplacer("$", path("tls.ini"), "%", dir+"/").Replace(tt.want)
+		if got := stdout.String(); got != want || status != tt.status {
+			t.Errorf("exit status %d, says\n%swant\n%s", status, got, want)
 		}
 	}
 }

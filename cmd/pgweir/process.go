@@ -18,6 +18,7 @@ import (
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/pool/ldap"
+	"github.com/pgweir/pgweir/pool/pam"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/loop"
 )
@@ -37,6 +38,7 @@ type process struct {
 	sockets *listeners
 	notify  notifier
 	tls     *certs.Keeper // what clients get TLS by
+	web     *web          // nil without http_listen
 
 	ended    chan struct{} // closed when a shutdown has come to its end
 	periods  chan struct{} // of capacity 1: stats_period may have changed
@@ -101,6 +103,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Names:     names,
 		ClientTLS: p.tls.Config,
 		Chore:     func(fn func()) { go p.chore(fn) },
+		After:     func(d time.Duration, fn func()) { time.AfterFunc(d, fn) },
 		Random:    rand.Reader,
 		Seed:      uint64(time.Now().UnixNano()),
 		Wall:      loop.Epoch(),
@@ -112,11 +115,17 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		LDAP: func(o *configs.LDAP, user, password string) error {
 			return ldap.Check(context.Background(), o, user, password)
 		},
+		PAM: func(user, password, host string) error {
+			return pam.Check(context.Background(), user, password, host)
+		},
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
-		CloseListeners: func() { sockets.closeTCP(p.loops) },
+		CloseListeners: func() { sockets.closeTCP(p.loops); p.web.leave() },
 	})
 	console.Attach(p)
+	if p.web, err = p.openWeb(snap); err != nil {
+		return nil, err
+	}
 	err = sockets.attach(p.loops, func(i int) func(wire.Socket) {
 		return func(s wire.Socket) { p.accept(i, s) }
 	})
@@ -148,8 +157,10 @@ func (p *process) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go p.logStats(ctx)
 	go p.watchTLS(ctx)
+	go p.web.serve(p.log)
 	return func() {
 		cancel()
+		p.web.close()
 		for _, l := range p.loops {
 			l.Stop()
 		}

@@ -83,12 +83,17 @@ func (r report) markdown() string {
 		r.verdicts(&b, one)
 	}
 	r.memory(&b)
-	r.loops(&b)
+	r.storm(&b)
+	r.own(&b, r.results.loops, twoLoops, oneLoop)
+	r.own(&b, r.results.prepared, prepared, simple)
+	r.histograms(&b)
 
 	b.WriteString("\n## All figures\n\n| work | target | tps | p50 ms | p99 ms | CPU µs per transaction | user | system | to PgBouncer |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	all := r.results.loads
-	if r.results.loops != nil {
-		all = append(all, *r.results.loops)
+	for _, one := range []*result{r.results.loops, r.results.prepared} {
+		if one != nil {
+			all = append(all, *one)
+		}
 	}
 	for _, one := range all {
 		for i, name := range one.names {
@@ -127,22 +132,31 @@ func (r report) verdicts(b *strings.Builder, one result) {
 }
 
 func (r report) memory(b *strings.Builder) {
-	if r.results.memory == nil {
-		return
+	for _, m := range r.results.memory {
+		ours, theirs := m.of[pgweir], m.of[pgbouncer]
+		fmt.Fprintf(b, "| %s, %d after one query each, resident, for each | %d B (PgBouncer %d B) | ≤ %d B | %s |\n", m.name, m.clients, ours.rss, theirs.rss, m.goal, verdict(ours.rss <= m.goal))
+		fmt.Fprintf(b, "| the same, Pss | %d B (PgBouncer %d B) | | |\n", ours.pss, theirs.pss)
 	}
-	const goal = 512
-	ours, theirs := r.results.memory[pgweir], r.results.memory[pgbouncer]
-	fmt.Fprintf(b, "| memory per idle client, %d clients after one query each, resident | %d B (PgBouncer %d B) | ≤ %d B | %s |\n", idleClients, ours.rss, theirs.rss, goal, verdict(ours.rss <= goal))
-	fmt.Fprintf(b, "| the same, Pss | %d B (PgBouncer %d B) | | |\n", ours.pss, theirs.pss)
 }
 
-func (r report) loops(b *strings.Builder) {
-	if r.results.loops == nil {
+func (r report) storm(b *strings.Builder) {
+	if r.results.storm == nil {
+		return
+	}
+	ours, theirs := r.results.storm[pgweir], r.results.storm[pgbouncer]
+	fmt.Fprintf(b, "| %s, %d with RSA-2048: p99 of a connected client grows by | %s ms (PgBouncer %s ms) | ≤ %s ms | %s |\n",
+		stormWork, stormSize, ms(ours.delay()), ms(theirs.delay()), ms(stormGoal), verdict(ours.delay() <= stormGoal))
+	fmt.Fprintf(b, "| the same, how long the storm took | %s ms (PgBouncer %s ms) | | |\n", ms(ours.length), ms(theirs.length))
+}
+
+// own judges a measurement of pgweir against itself.
+func (r report) own(b *strings.Builder, one *result, name, base string) {
+	if one == nil {
 		return
 	}
 	const goal = 1.10
-	ratio := r.results.loops.ratio(twoLoops, oneLoop)
-	fmt.Fprintf(b, "| %s, CPU per transaction (no PgBouncer in it) | %.2f | ≤ %.2f | %s |\n", loopsWork, ratio, goal, verdict(ratio <= goal))
+	ratio := one.ratio(name, base)
+	fmt.Fprintf(b, "| %s, CPU per transaction (no PgBouncer in it) | %.2f | ≤ %.2f | %s |\n", one.work.name, ratio, goal, verdict(ratio <= goal))
 }
 
 func verdict(met bool) string {

@@ -56,9 +56,20 @@ func (s Settings) Same(o Settings) bool {
 	return s == o
 }
 
+// SettingError is what is wrong with a setting, or with what it names.
+type SettingError struct {
+	Key string // of [pgbouncer]
+	Err error
+}
+
+func (e *SettingError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *SettingError) Unwrap() error { return e.Err }
+
 // fail names the setting in an error.
 func (s Settings) fail(key string, err error) error {
-	return fmt.Errorf("%s_%s: %w", s.prefix, key, err)
+	return &SettingError{s.prefix + "_" + key, err}
 }
 
 // config makes what both sides have in common.
@@ -70,11 +81,11 @@ func (s Settings) config() (*tls.Config, error) {
 	if !offers13(s.Ciphers13) {
 		versions &^= tls13
 		if versions == 0 {
-			return nil, fmt.Errorf("%s13_ciphers: the suites of TLS 1.3 can't be chosen here, so TLS 1.3 is left out, and %s_protocols has nothing else", s.prefix, s.prefix)
+			return nil, &SettingError{s.prefix + "13_ciphers", fmt.Errorf("the suites of TLS 1.3 can't be chosen here, so TLS 1.3 is left out, and %s_protocols has nothing else", s.prefix)}
 		}
 	}
 	if err := check13(s.Ciphers13); err != nil {
-		return nil, fmt.Errorf("%s13_ciphers: failed to set the TLSv1.3 cipher suites: %w", s.prefix, err)
+		return nil, &SettingError{s.prefix + "13_ciphers", fmt.Errorf("failed to set the TLSv1.3 cipher suites: %w", err)}
 	}
 	c := &tls.Config{
 		NextProtos:                  []string{"postgresql"},

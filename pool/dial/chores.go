@@ -15,11 +15,13 @@ type Chores struct {
 
 	// Context ends all chores when it ends.
 	Context context.Context
+
+	commands commands
 }
 
 // Connect logs in to a server and tells done.
 func (c *Chores) Connect(r Request, done func(*Session, error)) {
-	r.Detach = c.Detach
+	r.Detach, r.commands = c.Detach, &c.commands
 	go func() { done(Connect(c.Context, r)) }()
 }
 

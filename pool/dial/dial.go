@@ -49,6 +49,12 @@ type Request struct {
 	Keys      *auth.Keys
 	Verifiers *auth.Verifiers
 
+	// PasswordCommand, if it is not empty, is a shell command whose output is
+	// the secret in the place of Secret. It is run for each host that is tried.
+	PasswordCommand string
+
+	commands *commands // those that run now; nil: none is shared
+
 	// Random is read for nonces: crypto/rand.Reader, outside of tests.
 	Random io.Reader
 
@@ -95,6 +101,9 @@ type Session struct {
 	// of secret. It is nil when the server sent none: its queries can't be
 	// cancelled then.
 	Key []byte
+
+	// Proof is how the server asked for the secret.
+	Proof auth.Proof
 
 	// Name says which of Request.Hosts answered. Host is what to dial to meet
 	// the same server again, for Cancel: the folder of the unix socket, or the
@@ -148,6 +157,13 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 // host connects and logs in to one host, at the first of its addresses that
 // lets it.
 func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError) {
+	if r.PasswordCommand != "" {
+		secret, err := r.password(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		r.Secret = secret
+	}
 	if r.Names == nil || IsUnix(host) || isAddress(host) {
 		return r.one(ctx, host, host)
 	}
@@ -206,6 +222,7 @@ func (r *Request) one(ctx context.Context, host, addr string) (*Session, *LoginE
 		return nil, failed.because(ctx)
 	}
 	s := l.session
+	s.Proof = l.exchange.Proof()
 	s.Name, s.Host = host, address(conn, addr)
 	if s.Socket, err = r.Detach(conn); err != nil {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: err.Error()}

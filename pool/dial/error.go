@@ -28,6 +28,7 @@ const (
 	Protocol                      // the server sent what it must not
 	TLSFailed                     // the server has no TLS, or not as it is wanted
 	Unfit                         // the server is not what Attrs ask for
+	CommandFailed                 // the password command has not told a password
 )
 
 func (k Kind) String() string {
@@ -52,6 +53,8 @@ func (k Kind) String() string {
 		return "TLS failed"
 	case Unfit:
 		return "unfit"
+	case CommandFailed:
+		return "command failed"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -71,6 +74,13 @@ const (
 	reasonSSL      = "bad sslreq answer"
 	reasonEarly    = "received unencrypted data after SSL response"
 	reasonTLS      = "TLS startup failed"
+	reasonCommand  = "password_command failed" // pgweir's own
+)
+
+// The SQLSTATEs of a server that does not take the secret, or the user.
+const (
+	invalidAuthorization = "28000"
+	invalidPassword      = "28P01"
 )
 
 // The SQLSTATEs of a server that starts up, shuts down, or recovers. The first
@@ -79,6 +89,8 @@ const (
 	adminShutdown    = "57P01"
 	crashShutdown    = "57P02"
 	cannotConnectNow = "57P03"
+
+	tooManyConnections = "53300"
 )
 
 // LoginError is why Connect failed. It holds no secret.
@@ -114,6 +126,19 @@ func AsLoginError(err error) *LoginError {
 // go on waiting, and also while StartingUp.
 func (e *LoginError) Answered() bool { return e.Kind == Refused || e.Kind == BadSecret }
 
+// WrongSecret reports whether another secret might have helped: the server does
+// not let in the user with this one, or asks for it in a way that it can't
+// answer.
+func (e *LoginError) WrongSecret() bool {
+	switch e.Kind {
+	case BadSecret:
+		return true
+	case Refused:
+		return e.Server.Code == invalidAuthorization || e.Server.Code == invalidPassword
+	}
+	return false
+}
+
 // StartingUp reports whether Postgres said that it can't be connected to right
 // now (SQLSTATE 57P01 to 57P03): it starts up, shuts down, or recovers.
 func (e *LoginError) StartingUp() bool {
@@ -126,6 +151,11 @@ func (e *LoginError) StartingUp() bool {
 	}
 	return false
 }
+
+// Full reports whether Postgres said that it has too many connections, of the
+// server, a role or a database (SQLSTATE 53300). Others may leave, so clients
+// go on waiting.
+func (e *LoginError) Full() bool { return e.Kind == Refused && e.Server.Code == tooManyConnections }
 
 // Fields is the error for clients: SQLSTATE and message of Postgres if it
 // Refused, else PgBouncer's 08P01 and Reason.
@@ -143,7 +173,7 @@ func (e *LoginError) tryNext() bool {
 		return true
 	case Refused:
 		return e.StartingUp()
-	case Canceled, BadSecret, Protocol:
+	case Canceled, BadSecret, Protocol, CommandFailed:
 	}
 	return false
 }

@@ -214,6 +214,9 @@ func TestMisbehaviour(t *testing.T) {
 		{"key of 7 bytes", authOK + msg('K', "1234567"), protocol, "bad cancel key"},
 		{"key of 261 bytes", authOK + msg('K', strings.Repeat("k", 261)), protocol, "bad cancel key"},
 		{"empty error", msg('E', "\x00"), protocol, "unknown pkt from server"},
+		{"error without a SQLSTATE", msg('E', "SFATAL\x00Mtoo many\x00\x00"), protocol, "unknown pkt from server"},
+		{"error without a message", msg('E', "SFATAL\x00C53300\x00\x00"), protocol, "unknown pkt from server"},
+		{"error cut off", msg('E', "SFATAL\x00C533"), protocol, "unknown pkt from server"},
 		{"error", msg('E', "SFATAL\x00C53300\x00Mtoo many\x00\x00"), dial.Refused, "too many"},
 		{"error after ok", authOK + msg('E', "SFATAL\x00C3D000\x00Mno such\x00\x00"), dial.Refused, "no such"},
 		{

@@ -43,7 +43,7 @@ func Check(ctx context.Context, o *configs.LDAP, user, password string) error {
 	err := errors.New("no LDAP server")
 	for _, server := range servers {
 		var conn *ldap.Conn
-		if conn, err = dial(o, server); err != nil {
+		if conn, err = dial(ctx, o, server); err != nil {
 			continue
 		}
 		err = check(conn, o, user, password)
@@ -85,21 +85,30 @@ func lookup(ctx context.Context, base string) ([]string, error) {
 	return servers, nil
 }
 
-// dial connects to a server.
-func dial(o *configs.LDAP, server string) (*ldap.Conn, error) {
+// dial connects to a server. All that follows has to be over in the time of a
+// few steps.
+func dial(ctx context.Context, o *configs.LDAP, server string) (*ldap.Conn, error) {
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
 		host, port = strings.Trim(server, "[]"), strconv.Itoa(o.Port)
 	}
-	scheme := "ldap://"
-	if o.TLS {
-		scheme = "ldaps://"
-	}
-	secure := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	conn, err := ldap.DialURL(scheme+net.JoinHostPort(host, port), ldap.DialWithDialer(&net.Dialer{Timeout: Timeout}), ldap.DialWithTLSConfig(secure))
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	plain, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, err
 	}
+	if err := plain.SetDeadline(time.Now().Add(4 * Timeout)); err != nil {
+		plain.Close()
+		return nil, err
+	}
+	secure := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	over := plain
+	if o.TLS {
+		over = tls.Client(plain, secure) // its handshake comes with the first request
+	}
+	conn := ldap.NewConn(over, o.TLS)
+	conn.Start()
 	conn.SetTimeout(Timeout)
 	if o.Start {
 		if err := conn.StartTLS(secure); err != nil {

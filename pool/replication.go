@@ -1,0 +1,208 @@
+package pool
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// A replication client speaks to a walsender: what it says at login goes to a
+// server that is opened for it, that it keeps to its end, and that nobody else
+// gets. It waits for its slot in the queue with all others. When its turn has
+// come it goes back to ClientLogin until its server is logged in to, and is
+// told in its welcome what that very server said.
+
+// replication is the kind of a connection: the value of the startup parameter
+// of that name.
+type replication uint8
+
+const (
+	replicatesNot      replication = iota
+	replicatesLogical              // replication=database: SQL works too
+	replicatesPhysical             // replication=true: only commands of replication
+)
+
+func (r replication) String() string { return [...]string{"none", "logical", "physical"}[r] }
+
+// replicationOf is what a StartupMessage asks for. What is neither "database"
+// nor a truth value is not taken into account.
+func replicationOf(f wire.First) (r replication) {
+	// The error of a message that is broken is startup's to tell.
+	_ = f.Params(func(name, value []byte) bool {
+		if string(name) != "replication" {
+			return true
+		}
+		v := strings.ToLower(string(value))
+		switch {
+		case v == "database":
+			r = replicatesLogical
+		case v == "1" || v == "on" || v != "" && (strings.HasPrefix("true", v) || strings.HasPrefix("yes", v)):
+			r = replicatesPhysical
+		default:
+			r = replicatesNot
+		}
+		return true
+	})
+	return r
+}
+
+// passOn notes a parameter of a replication client for its server.
+func (c *Client) passOn(main *configs.Main, name, value string) {
+	l := c.login
+	switch {
+	case strings.HasPrefix(name, "_pq_."):
+		l.negoti = true
+		l.unknown = append(l.unknown, name)
+	case !slices.Contains(main.IgnoreStartupParameters, name) || name == "options":
+		l.own = append(l.own, [2]string{name, value})
+	}
+}
+
+// awaitsWelcome reports whether c logs in, and waits for what any server of its
+// pool says at login.
+func (c *Client) awaitsWelcome() bool { return c.login != nil && !c.awaitsOwn() }
+
+// awaitsOwn reports whether c logs in, and waits for a server that is opened
+// for it alone.
+func (c *Client) awaitsOwn() bool {
+	l := c.login
+	return l != nil && (l.replication != replicatesNot || l.trial != nil)
+}
+
+// replicates reports whether c has a server of its own.
+func (c *Client) replicates() bool {
+	return c.server != nil && c.server.replication != replicatesNot
+}
+
+// exchange opens a server for c, the oldest waiter, instead of giving it v, which
+// is free. If there is no room for both, v is closed.
+func (s *Shard) exchange(c *Client, v *Server) {
+	p, a := s.w.p, ask{now: s.w.now(), anew: c.login.trial != nil}
+	switch {
+	case p.reserve(s.pool, &a) != WaitNone:
+		a.swap = true
+		p.reserve(s.pool, &a)
+		v.swapped = true
+		v.close("evicted for "+WaitPool.String(), true)
+	case v.state != ServerIdle:
+		s.w.offer(v)
+	}
+	s.connectFor(c, a.seat)
+}
+
+// connectFor opens a server for c, the oldest waiter. The caller took a slot,
+// with seat.
+func (s *Shard) connectFor(c *Client, seat seat) {
+	s.stats.WaitTime += s.w.now().Sub(c.queryStart)
+	s.endWait(c)
+	c.move(ClientLogin)
+	s.publishWaiters()
+	if k := c.login.trial; k != nil {
+		s.tryOut(k, seat)
+		return
+	}
+	o := s.newOpening(seat)
+	o.client = c
+	s.private.pushBack(o)
+	r := s.w.p.order(s.pool)
+	own := append([][2]string{{"replication", c.login.replication.value()}}, c.login.own...)
+	r.Params = slices.Insert(r.Params, len(r.Params)-1, own...) // the last one is the user
+	s.dial(r, func(session *dial.Session, err error) { s.connectedFor(o, session, err) })
+}
+
+// value is what the startup parameter says.
+func (r replication) value() string {
+	if r == replicatesLogical {
+		return "database"
+	}
+	return "true"
+}
+
+// connectedFor takes in what became of an opening for one client. A failure is
+// that client's alone.
+func (s *Shard) connectedFor(o *opening, session *dial.Session, err error) {
+	s.private.remove(o)
+	p, q, c := s.w.p, s.pool, o.client
+	if err != nil {
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
+		s.failedFor(o, err)
+		return
+	}
+	untracked, vars := p.readParams(session.Params)
+	v := s.newServer(o, session, vars)
+	if !v.attach(session.Socket) {
+		c.disconnect(true, "server conn crashed?")
+		return
+	}
+	if p.Snapshot().Main.LogConnections {
+		v.log(Info, "new connection to server (from "+v.to()+")")
+	}
+	switch {
+	case c.state != ClientLogin:
+		v.close("client disconnect", true)
+	case v.obsolete() || q.db.removed.Load():
+		v.close("connect string changed", true)
+		c.disconnect(true, "database configuration changed")
+	case s.paused():
+		v.close("pause mode", true)
+		s.wait(c)
+		s.provide()
+	default:
+		v.replication = c.login.replication
+		c.greet(v, untracked)
+	}
+}
+
+// failedFor tells the client of o that there is no server for it.
+func (s *Shard) failedFor(o *opening, err error) {
+	p, c, conf := s.w.p, o.client, s.pool.db.conf.Load()
+	f := wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: err.Error()}
+	reason := err.Error()
+	if login := dial.AsLoginError(err); login != nil {
+		f, reason = login.Fields(), login.Reason
+	}
+	prefix := "S: " + s.pool.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
+	p.log.Log(Warning, prefix, err.Error())
+	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(s.w.now().Sub(o.since)/time.Second)))
+	c.fail(f)
+}
+
+// greet ends the login of a replication client: it has v from now on.
+func (c *Client) greet(v *Server, untracked []byte) {
+	w, s := c.w, c.shard
+	b := append(wire.AppendAuthOk(w.scratch[:0]), untracked...)
+	for i, value := range v.vars.values(w.p.tracked) {
+		if value.known {
+			b = wire.AppendParameterStatus(b, w.p.tracked.names[i], value.text)
+		}
+	}
+	b = c.appendKey(b)
+	w.scratch = b
+	c.endLogin()
+	s.stats.ClientLogins++
+	s.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	c.vars = v.vars
+	c.server, v.client = v, c
+	c.move(ClientActive)
+	v.move(ServerActive)
+	v.since = w.now()
+	c.conn.Write(b)
+	c.proceed()
+}
+
+// tickReplication closes the servers of replication clients that should not be
+// used any more: they would never be free.
+func (s *Shard) tickReplication() {
+	s.busy.each(func(v *Server) {
+		if v.replication != replicatesNot && v.obsolete() {
+			v.close("database configuration changed", true)
+		}
+	})
+}
