@@ -13,9 +13,10 @@ import (
 
 // child is the command of `pgweir exec`, in a process group of its own.
 type child struct {
-	name string
-	pid  int
-	done chan struct{} // closed when it has ended
+	name    string
+	pid     int
+	process *os.Process
+	done    chan struct{} // closed when it has ended
 
 	// Valid from then on:
 	state *os.ProcessState
@@ -43,7 +44,7 @@ func startChild(path string, args, environ []string) (*child, error) {
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		if err == nil {
-			c.pid = cmd.Process.Pid
+			c.process, c.pid = cmd.Process, cmd.Process.Pid
 		}
 		started <- err
 		if err == nil {
@@ -60,11 +61,12 @@ func startChild(path string, args, environ []string) (*child, error) {
 }
 
 // signal sends a signal to the command, not to its children: those are its own
-// business.
-func (c *child) signal(s syscall.Signal) {
-	if err := syscall.Kill(c.pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
-		panic("BUG: can't signal our own child: " + err.Error())
+// business. A command that runs as another user can't be told.
+func (c *child) signal(s syscall.Signal) error {
+	if err := c.process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
+		return err
 	}
+	return nil
 }
 
 // kill ends the command and all that is in its process group.

@@ -232,6 +232,11 @@ func (s *sidecar) accompany(c *child) (status int) {
 			over = time.After(s.options.grace)
 		}
 	}
+	tell := func(sig syscall.Signal) {
+		if err := c.signal(sig); err != nil {
+			s.log.Printf(pool.Error, "can't send %s to %s (pid %d): %v", unix.SignalName(sig), c.name, c.pid, err)
+		}
+	}
 	ended := p.ended
 	for running := true; running; {
 		select {
@@ -247,15 +252,16 @@ func (s *sidecar) accompany(c *child) (status int) {
 					continue
 				}
 			}
-			c.signal(sig.(syscall.Signal))
+			tell(sig.(syscall.Signal))
 		case <-ended:
 			ended = nil
 			status = statusPooler
 			s.log.Printf(pool.Error, "the pooler has been shut down; telling %s to end", c.name)
 			hurry()
-			c.signal(syscall.SIGTERM)
+			tell(syscall.SIGTERM)
 		case <-over:
 			s.log.Printf(pool.Error, "the grace period of %v is over, killing %s (pid %d)", s.options.grace, c.name, c.pid)
+			ended = nil
 			p.Drain(0, 0) // which tells what it cuts
 			c.kill()
 		}

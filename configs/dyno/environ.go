@@ -199,6 +199,9 @@ func (s *Sidecar) collect(env func(string) string) {
 	for key, value := range defaults {
 		s.settings[key] = setting{value: value}
 	}
+	if s.unixDir != "" { // its port is but a part of a file's name, and nobody else's file is in that folder
+		s.settings["listen_port"] = setting{value: "5432"}
+	}
 	if env("DYNO") != "" {
 		s.settings["server_tls_sslmode"] = setting{value: buildpack["server_tls_sslmode"]}
 	}
