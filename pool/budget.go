@@ -307,10 +307,11 @@ func (b *budget) first() []*Shard {
 	return []*Shard{slices.MinFunc(b.claims, before)}
 }
 
-// nextLocked are those whom budgets of t can serve now. Wake them when mu is free.
-func (t seat) nextLocked() (next []*Shard) {
+// nextLocked are those whom budgets of t can serve now, or one whose login may
+// find out whether there is room again. Wake them when mu is free.
+func (t seat) nextLocked(now wire.Time) (next []*Shard) {
 	for _, b := range t {
-		if b.open < b.most() {
+		if b.open < b.most() || b.refusal.lets(b, now) {
 			next = append(next, b.first()...)
 		}
 	}
@@ -327,7 +328,7 @@ func wakeShards(shards []*Shard) {
 // stake enters s among those that b keeps waiting.
 func (p *Pooler) stake(s *Shard, b *budget) {
 	p.mu.Lock()
-	next := s.withdrawLocked().nextLocked()
+	next := s.withdrawLocked().nextLocked(s.w.now())
 	s.claims = b
 	b.claims = append(b.claims, s)
 	b.update()
@@ -339,7 +340,7 @@ func (p *Pooler) stake(s *Shard, b *budget) {
 // look.
 func (p *Pooler) withdraw(s *Shard) {
 	p.mu.Lock()
-	next := s.withdrawLocked().nextLocked()
+	next := s.withdrawLocked().nextLocked(s.w.now())
 	p.mu.Unlock()
 	wakeShards(next)
 }

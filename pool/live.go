@@ -81,7 +81,7 @@ func (v *Server) setLive(l liveLimits) {
 	}
 	holds := v.seat.tightest()
 	limit := holds.limit
-	next := v.seat.nextLocked()
+	next := v.seat.nextLocked(v.shard.w.now())
 	p.mu.Unlock()
 	wakeShards(next)
 	switch {

@@ -82,7 +82,7 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 		a.seat = q.seat
 		a.seat.take(a.shard)
 	}
-	next := q.seat.nextLocked() // there may be room for more than one
+	next := q.seat.nextLocked(a.now) // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
 		wakeShards(next)
@@ -139,12 +139,7 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 		q.gained.Store(int64(now))
 	}
 	t.loggedIn(now, ok)
-	next := t.nextLocked()
-	for _, b := range t {
-		if b.refusal.lets(b, now) {
-			next = append(next, b.first()...)
-		}
-	}
+	next := t.nextLocked(now)
 	p.mu.Unlock()
 	wakeShards(next)
 	p.wakeStarved()
@@ -164,7 +159,7 @@ func (p *Pooler) free(q *Pool, t seat) {
 	}
 	t.update()
 	q.seat.update() // another one, since a reload
-	next := t.nextLocked()
+	next := t.nextLocked(p.opts.Now())
 	p.wakeChoresLocked()
 	p.mu.Unlock()
 	wakeShards(next)

@@ -346,7 +346,7 @@ func (s *Shard) checkServed() {
 	if r := s.retry(); r != 0 && a.now < r.Add(2*TickEvery) {
 		return // and the next tick
 	}
-	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
+	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another (held by %v)", name, s.waiting.n, s.opening.n+s.tested.n, s.held)
 	if h == WaitPlan || s.held == WaitPlan {
 		s.checkClaim(h, a.budget)
 		return

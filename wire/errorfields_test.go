@@ -12,6 +12,8 @@ import (
 
 func TestParseFields(t *testing.T) {
 	whole := wire.Fields{Severity: "ERROR", Code: "42601", Message: "m", Detail: "d", Hint: "h"}
+	routine := whole
+	routine.Routine = "f"
 	for _, tt := range []struct {
 		name, body string
 		want       wire.Fields
@@ -20,7 +22,7 @@ func TestParseFields(t *testing.T) {
 		{"terminator", "\x00", wire.Fields{}},
 		{"all of them", "SERROR\x00C42601\x00Mm\x00Dd\x00Hh\x00\x00", whole},
 		{"in any order", "Hh\x00Dd\x00Mm\x00C42601\x00SERROR\x00\x00", whole},
-		{"others between", "SERROR\x00VERROR\x00C42601\x00Mm\x00Dd\x00Hh\x00P1\x00Ffile.c\x00L7\x00Rf\x00\x00", whole},
+		{"others between", "SERROR\x00VERROR\x00C42601\x00Mm\x00Dd\x00Hh\x00P1\x00Ffile.c\x00L7\x00Rf\x00\x00", routine},
 		{"behind the terminator", "SERROR\x00\x00C42601\x00\x00", wire.Fields{Severity: "ERROR"}},
 		{"no terminator", "SERROR\x00C42601\x00", wire.Fields{Severity: "ERROR", Code: "42601"}},
 		{"broken off in a value", "SERROR\x00C426", wire.Fields{Severity: "ERROR"}},

@@ -26,6 +26,7 @@ type Pooler interface {
 	Hosts() []pool.HostInfo
 	Lists() pool.ListsInfo
 	Loops() []pool.LoopInfo
+	Plans() []pool.PlanInfo
 }
 
 // consoleDatabase stands among the databases, and is none.
@@ -91,6 +92,14 @@ var families = []struct {
 	{"pgweir_user_max_clients", "max_user_client_connections; 0 is no limit.", []string{"user"}},
 	{"pgweir_user_servers", "Server connections of a user, those being opened included.", []string{"user"}},
 	{"pgweir_user_max_servers", "max_user_connections; 0 is no limit.", []string{"user"}},
+	{"pgweir_plan_limit", "Server connections that a plan, or Postgres itself, allows, its reserve taken off; the source says why.", []string{"plan", "scope", "name", "source"}},
+	{"pgweir_plan_reserve", "Server connections that are left to others.", []string{"plan", "scope", "name"}},
+	{"pgweir_plan_servers", "Server connections under the limit, by state: used or idle.", []string{"plan", "scope", "name", "state"}},
+	{"pgweir_plan_peak_servers", "Most of them at a time.", []string{"plan", "scope", "name"}},
+	{"pgweir_plan_waiting_clients", "Clients that wait because the limit is reached.", []string{"plan", "scope", "name"}},
+	{"pgweir_plan_refused_total", "Logins that Postgres refused because it was full.", []string{"plan", "scope", "name"}},
+	{"pgweir_plan_clients", "Client connections under the plan.", []string{"plan", "scope", "name"}},
+	{"pgweir_plan_max_clients", "Client connections that the plan allows; 0 is no limit.", []string{"plan", "scope", "name"}},
 	{"pgweir_host_servers", "Servers of a pool on each host.", []string{"database", "user", "host", "port"}},
 	{"pgweir_host_failures", "Failures of a host in a row.", []string{"database", "user", "host", "port"}},
 	{"pgweir_host_skipped", "1 while a host is skipped because it failed.", []string{"database", "user", "host", "port"}},
@@ -217,6 +226,18 @@ func (c *collector) ofLimits(put put) {
 		put("pgweir_database_reserve_pool_size", float64(d.ReservePoolSize), d.Name)
 		put("pgweir_database_paused", bit(d.Paused), d.Name)
 		put("pgweir_database_disabled", bit(d.Disabled), d.Name)
+	}
+	for _, p := range c.pools.Plans() {
+		scope := p.Scope.String()
+		put("pgweir_plan_limit", float64(p.Limit), p.Plan, scope, p.Name, p.Source)
+		put("pgweir_plan_reserve", float64(p.Reserve), p.Plan, scope, p.Name)
+		put("pgweir_plan_servers", float64(p.Used), p.Plan, scope, p.Name, "used")
+		put("pgweir_plan_servers", float64(p.Idle), p.Plan, scope, p.Name, "idle")
+		put("pgweir_plan_peak_servers", float64(p.Peak), p.Plan, scope, p.Name)
+		put("pgweir_plan_waiting_clients", float64(p.Waiting), p.Plan, scope, p.Name)
+		put("pgweir_plan_refused_total", float64(p.Refused), p.Plan, scope, p.Name)
+		put("pgweir_plan_clients", float64(p.Clients), p.Plan, scope, p.Name)
+		put("pgweir_plan_max_clients", float64(p.MaxClients), p.Plan, scope, p.Name)
 	}
 	for _, u := range c.pools.Users() {
 		put("pgweir_user_clients", float64(u.CurrentClientConnections), u.Name)

@@ -60,6 +60,10 @@ func (f fakePools) Hosts() []pool.HostInfo {
 	return []pool.HostInfo{{Database: "app", User: "joe", Host: "db", Port: 5432, Servers: 2, Skipped: time.Second}}
 }
 
+func (f fakePools) Plans() []pool.PlanInfo {
+	return []pool.PlanInfo{{Plan: "gold", Name: "db:5432", Limit: 95, Source: "configured", Reserve: 5, Used: 3, Idle: 2}}
+}
+
 func (f fakePools) Lists() pool.ListsInfo { return pool.ListsInfo{UsedClients: 9, LoginClients: 1} }
 
 func (f fakePools) Loops() []pool.LoopInfo {
@@ -100,6 +104,7 @@ func TestMetrics(t *testing.T) {
 		`pgweir_wait_seconds_bucket{database="app",user="joe",le="120"} 1`,
 		`pgweir_wait_seconds_bucket{database="app",user="joe",le="+Inf"} 2`,
 		`pgweir_wait_seconds_sum{database="app",user="joe"} 10800.003`,
+		`pgweir_plan_servers{name="db:5432",plan="gold",scope="` + pool.PlanInfo{}.Scope.String() + `",state="idle"} 2`,
 		`pgweir_host_skipped{database="app",host="db",port="5432",user="joe"} 1`,
 	} {
 		if !slices.Contains(strings.Split(body, "\n"), line) {
