@@ -184,7 +184,8 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	w, v := s.w, r.server
 	s.cancelling++
 	sent := false
-	w.p.opts.Dialer.Cancel(w.p.order(s.pool), v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
+	order, _ := w.p.order(s.pool)
+	w.p.opts.Dialer.Cancel(order, v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) {
 			ok := w.loop.Post(func() {
 				sent = r.stillMeant()

@@ -476,19 +476,20 @@ func (p *Pooler) forgetShards(pools []*Pool) {
 	})
 }
 
-// serverSecret is what q's servers are logged in to with.
-func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys) {
+// serverSecret is what q's servers are logged in to with, and the pass that it
+// comes from, if from one.
+func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys, *pass) {
 	if conf := q.db.conf.Load(); conf.User == q.user.Name && conf.Password != "" {
-		return auth.ParseSecret(conf.Password), nil
+		return auth.ParseSecret(conf.Password), nil, nil
 	}
 	text, known := p.Snapshot().Auth.Lookup(q.user.Name)
 	if pass := q.pass.Load(); pass != nil && text == "" {
-		return pass.secret, pass.keys
+		return pass.secret, pass.keys, pass
 	}
 	if secret := q.secret.Load(); secret != nil && !known {
-		return *secret, p.keysOf(q.user.Name)
+		return *secret, p.keysOf(q.user.Name), nil
 	}
-	return auth.ParseSecret(text), p.keysOf(q.user.Name)
+	return auth.ParseSecret(text), p.keysOf(q.user.Name), nil
 }
 
 // enter finds the database called name, made from "*" if need be and make is

@@ -2,9 +2,11 @@ package pool
 
 import (
 	"crypto/sha256"
+	"sync/atomic"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -13,11 +15,25 @@ import (
 // logins to the same pool need, and only here, in memory.
 
 // pass is what is known of the password of a pool's user, because a server has
-// taken it. It is immutable.
+// taken it. But for at it is immutable: whoever finds it wrong finds it by its
+// address.
 type pass struct {
-	secret auth.Secret // the password itself only if the server asked for that
-	keys   *auth.Keys  // if the server asked for SCRAM
-	at     wire.Time   // when a server took it last
+	secret auth.Secret  // the password itself only if the server asked for that
+	keys   *auth.Keys   // if the server asked for SCRAM
+	at     atomic.Int64 // a wire.Time: when a server took it last
+}
+
+// taken notes that a server has taken s, at now.
+func (s *pass) taken(now wire.Time) *pass {
+	s.at.Store(int64(now))
+	return s
+}
+
+// outdatedPass is what clients hear that were let in by a password which the
+// database turns out to have changed: what they would hear if they came now.
+func outdatedPass(user string) *dial.LoginError {
+	message := "password authentication failed for user \"" + user + "\""
+	return &dial.LoginError{Kind: dial.Refused, Reason: message, Server: wire.Fields{Severity: "FATAL", Code: "28P01", Message: message}}
 }
 
 // tried names a password that a client has sent.
@@ -70,7 +86,7 @@ func (c *Client) judge() {
 		switch {
 		case !fits:
 			c.try(nil) // unless it was changed on the database
-		case late(c.w.now(), known.at, p.Snapshot().Main.AuthPassthroughCache) || p.Snapshot().Main.AuthPassthroughCache == 0:
+		case late(c.w.now(), wire.Time(known.at.Load()), p.Snapshot().Main.AuthPassthroughCache) || p.Snapshot().Main.AuthPassthroughCache == 0:
 			c.try(known)
 		default:
 			c.judged(trialEnd{right: true})

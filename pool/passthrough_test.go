@@ -311,3 +311,55 @@ func TestPassthroughFullPool(t *testing.T) {
 	c.send(wire.AppendQuery(nil, "select 1"))
 	w.takes("tulip")
 }
+
+// TestPassthroughOutdated: servers are opened with a password that was changed
+// on the database. That one of them was let in a moment before, and says so
+// late, makes it no better; and those who wait hear what is wrong with theirs.
+func TestPassthroughOutdated(t *testing.T) {
+	w := newJudges(t, "auth_passthrough_cache = 3600\ndefault_pool_size = 3", "")
+	first := w.says("tulip")
+	server := w.takes("tulip")
+	first.wantWelcome()
+	first.send(wire.AppendQuery(nil, "select 1"))
+	if err := w.p.Reconnect("app"); err != nil {
+		t.Fatal(err)
+	}
+	var waiting []*client
+	for range 2 {
+		waiting = append(waiting, w.says("tulip")) // for a welcome
+	}
+	w.reply(server, join(done, idle)) // and is closed
+	w.wantTried("tulip")
+	if len(w.dialer.done) != 2 {
+		t.Fatalf("%d servers are opened", len(w.dialer.done))
+	}
+	if err := w.p.Reconnect("app"); err != nil {
+		t.Fatal(err)
+	}
+	early, late := w.dialer.done[0], w.dialer.done[1]
+	w.dialer.done = nil
+	early(&dial.Session{Params: reported, Key: make([]byte, 8), Proof: auth.Proof{Asked: true, Secret: auth.Plain("tulip")}}, nil)
+	other := &dial.LoginError{Kind: dial.BadSecret, Reason: "server login failed: wrong password type"}
+	late(nil, other)
+	w.settle()
+	for len(w.dialer.done) > 0 {
+		w.refuse(other) // opened after the first was too old
+	}
+	for _, c := range waiting {
+		all := c.read()
+		if len(all) == 0 {
+			t.Fatal("no answer")
+		}
+		if f := wire.ParseFields([]byte(all[len(all)-1].body)); f.Code != "28P01" || f.Message != `password authentication failed for user "nina"` {
+			t.Errorf("%+v", f)
+		}
+	}
+	c := w.says("tulip")
+	w.refuses("tulip") // it is a trial
+	c.wantError(wrongPassword)
+
+	// Who comes by the new password has no part in what becomes of the old one.
+	c = w.says("rose")
+	w.takes("rose")
+	c.wantWelcome()
+}

@@ -254,6 +254,10 @@ type Pool struct {
 	// nothing.
 	pass atomic.Pointer[pass]
 
+	// passLost is set if there was a pass that a server did not take any more,
+	// and no other has come.
+	passLost atomic.Bool
+
 	// failure is the last attempt to open a server, if it failed.
 	failure   atomic.Pointer[failure]
 	connected atomic.Int32 // servers logged in

@@ -110,7 +110,7 @@ func (s *Shard) connectFor(c *Client, seat seat) {
 	o := s.newOpening(seat)
 	o.client = c
 	s.private.pushBack(o)
-	r := s.w.p.order(s.pool)
+	r, _ := s.w.p.order(s.pool)
 	own := append([][2]string{{"replication", c.login.replication.value()}}, c.login.own...)
 	r.Params = slices.Insert(r.Params, len(r.Params)-1, own...) // the last one is the user
 	s.dial(r, func(session *dial.Session, err error) { s.connectedFor(o, session, err) })

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
@@ -135,6 +136,7 @@ type opening struct {
 	seat       seat
 	client     *Client // the one that it is for, if it is for one alone
 	pass       *pass   // what it logs in with, if that comes from passthrough
+	without    bool    // it has nothing to log in with, because the pass was lost
 	generation uint32
 	since      wire.Time
 	id         uint64
@@ -145,9 +147,11 @@ func (o *opening) at() *links[opening] { return &o.links }
 // connect opens one more server, for which the caller took a slot, with seat.
 func (s *Shard) connect(seat seat) {
 	o := s.newOpening(seat)
-	o.pass = s.pool.pass.Load()
+	r, known := s.w.p.order(s.pool)
+	o.pass = known
+	o.without = r.PasswordCommand == "" && r.Secret.Kind() == auth.KindNone && s.pool.passLost.Load()
 	s.opening.pushBack(o)
-	s.dial(s.w.p.order(s.pool), func(session *dial.Session, err error) { s.connected(o, session, err) })
+	s.dial(r, func(session *dial.Session, err error) { s.connected(o, session, err) })
 }
 
 func (s *Shard) newOpening(seat seat) *opening {
@@ -179,11 +183,11 @@ func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
 	}
 }
 
-// order says how to log in to a server of q.
-func (p *Pooler) order(q *Pool) dial.Request {
+// order says how to log in to a server of q, and with which pass, if with one.
+func (p *Pooler) order(q *Pool) (r dial.Request, known *pass) {
 	conf := q.db.conf.Load()
 	main := p.Snapshot().Main
-	r := dial.Request{
+	r = dial.Request{
 		Port:           conf.Port,
 		User:           q.user.Name,
 		Verifiers:      p.verifiers,
@@ -205,9 +209,9 @@ func (p *Pooler) order(q *Pool) dial.Request {
 	}
 	r.Params = append(r.Params, [2]string{"user", q.user.Name})
 	if r.PasswordCommand = conf.PasswordCommand; r.PasswordCommand == "" {
-		r.Secret, r.Keys = p.serverSecret(q)
+		r.Secret, r.Keys, known = p.serverSecret(q)
 	}
-	return r
+	return r, known
 }
 
 // socketOptions are those of the sockets that the pooler opens.
@@ -234,7 +238,7 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 		return
 	}
 	if o.pass != nil {
-		q.pass.CompareAndSwap(o.pass, &pass{o.pass.secret, o.pass.keys, s.w.now()})
+		o.pass.taken(s.w.now())
 	}
 	s.arrived(o, session)
 }
@@ -311,20 +315,29 @@ func (v *Server) dead() {
 // wait any longer.
 func (s *Shard) failed(o *opening, err error) {
 	p, q := s.w.p, s.pool
+	prefix := "S: " + q.name() + "@" + q.db.conf.Load().Host + ":" + strconv.Itoa(q.db.conf.Load().Port)
+	p.log.Log(Warning, prefix, err.Error())
+	login := dial.AsLoginError(err)
+	if login != nil && login.WrongSecret() && (o.pass != nil || o.without) {
+		q.losePass(o.pass)
+		if _, _, known := p.serverSecret(q); known != nil && known != o.pass {
+			s.provide() // a client has told the new password meanwhile: no reason to wait
+			return
+		}
+		if login.Kind == dial.BadSecret {
+			login = outdatedPass(q.user.Name) // no secret of the configuration's is wrong
+		}
+	}
 	f := &failure{at: s.w.now(), count: 1, reason: err.Error()}
 	if last := q.failure.Load(); last != nil {
 		f.count = last.count + 1
 	}
 	f.until = f.at.Add(s.backoff(f.count))
-	conf := q.db.conf.Load()
-	login := dial.AsLoginError(err)
 	scope, isFull := full(login)
 	if login != nil {
 		f.reason = login.Reason
 		f.login = login.Answered() && !(login.StartingUp() && q.several())
-		if f.secret = login.WrongSecret(); f.secret && o.pass != nil {
-			q.pass.CompareAndSwap(o.pass, nil) // it was changed on the database
-		}
+		f.secret = login.WrongSecret()
 	}
 	if isFull {
 		s.refused(o.seat, scope, login)
@@ -332,8 +345,6 @@ func (s *Shard) failed(o *opening, err error) {
 	} else {
 		q.failure.Store(f)
 	}
-	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
-	p.log.Log(Warning, prefix, err.Error())
 	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
 	if f.login && q.connected.Load() == 0 && !login.StartingUp() {
 		p.each(func(w *Worker) {
@@ -343,6 +354,14 @@ func (s *Shard) failed(o *opening, err error) {
 		})
 	}
 	s.provide()
+}
+
+// losePass forgets known, which a server has not taken, unless another is known
+// by now.
+func (q *Pool) losePass(known *pass) {
+	if known != nil && q.pass.CompareAndSwap(known, nil) {
+		q.passLost.Store(true)
+	}
 }
 
 // refuseWaiters tells everybody who waits for a server of a pool whose server

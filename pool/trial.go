@@ -105,7 +105,7 @@ func (s *Shard) tryOut(k *trial, seat seat) {
 	o := s.newOpening(seat)
 	o.client = k.client
 	s.private.pushBack(o)
-	r := p.order(s.pool)
+	r, _ := p.order(s.pool)
 	r.Secret, r.Keys = k.password, nil
 	s.dial(r, func(session *dial.Session, err error) { s.tried(o, k, session, err) })
 }
@@ -129,7 +129,9 @@ func (s *Shard) tried(o *opening, k *trial, session *dial.Session, err error) {
 		k.client.log(Error, "the server asked for no password, so it can't judge one: its pg_hba.conf must not trust the pooler when auth_type is passthrough")
 		k.over(trialEnd{})
 	default:
-		q.pass.Store(&pass{session.Proof.Secret, session.Proof.Keys, s.w.now()})
+		known := &pass{secret: session.Proof.Secret, keys: session.Proof.Keys}
+		q.pass.Store(known.taken(s.w.now()))
+		q.passLost.Store(false)
 		k.over(trialEnd{right: true})
 		s.arrived(o, session)
 	}
@@ -143,7 +145,7 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 		// That is nobody's business but theirs who sent it.
 		c.log(Info, "the server does not take the password: "+err.Error())
 		if k.known != nil {
-			s.pool.pass.CompareAndSwap(k.known, nil)
+			s.pool.losePass(k.known)
 		}
 		p.guesses.wrong(k.tried, k.from, s.w.now())
 		k.over(trialEnd{})
