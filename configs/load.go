@@ -39,6 +39,21 @@ func Parse(name, text string) (*Snapshot, error) {
 	return l.finish()
 }
 
+// ParseFiles is Load for files that stand in memory, by their names. What isn't
+// among them doesn't exist.
+func ParseFiles(path string, files map[string]string) (*Snapshot, error) {
+	l := newLoader(path, nil)
+	l.read = func(path string) ([]byte, error) {
+		text, ok := files[path]
+		if !ok {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+		return []byte(text), nil
+	}
+	l.ini().file(pos{}, path)
+	return l.finish()
+}
+
 // Check reads the configuration at path as Load does, and returns everything
 // that is wrong with it, in the order in which it was found. Nothing wrong is
 // nil. An Error among them is one for Load.

@@ -114,6 +114,12 @@ func (in *instance) start(args []string, env ...string) {
 	if i := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "NOTIFY_SOCKET=") }); i >= 0 {
 		in.cmd.Env = append(in.cmd.Env, env[i])
 	}
+	in.launch()
+}
+
+// launch starts in.cmd.
+func (in *instance) launch() {
+	in.t.Helper()
 	if _, err := in.cmd.StdinPipe(); err != nil { // see endWithTest
 		in.t.Fatal(err)
 	}

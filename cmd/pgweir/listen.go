@@ -103,8 +103,9 @@ func (ls *listeners) listenTCP(ctx context.Context, addr netip.AddrPort, m *conf
 	if unshared != nil {
 		return fmt.Errorf("so_reuseport: %w", unshared)
 	}
-	fd := -1
+	fd, bound := -1, net.Addr(nil)
 	if err == nil {
+		bound = ln.Addr()
 		fd, err = detach(ln, m.ListenBacklog)
 	}
 	if err != nil {
@@ -114,7 +115,7 @@ func (ls *listeners) listenTCP(ctx context.Context, addr netip.AddrPort, m *conf
 	ls.warn(untuned)
 	l := &listener{fd: fd, own: own}
 	ls.all, ls.tcp = append(ls.all, l), append(ls.tcp, l)
-	ls.log.Log(pool.Info, "", fmt.Sprintf("listening on %v", addr))
+	ls.log.Log(pool.Info, "", fmt.Sprintf("listening on %v", bound))
 	return nil
 }
 

@@ -29,6 +29,9 @@ var errSilent = errors.New("said already")
 // run does what the command line args asks for, args[0] being the program's
 // name, and returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 1 && args[1] == "exec" {
+		return runExec(args[0], args[2:], stdout, stderr)
+	}
 	err := runApp(args, stdout)
 	if err == nil {
 		return statusOK

@@ -16,7 +16,7 @@ import (
 )
 
 // asProgram, in the environment, makes this test binary be pgweir.
-const asProgram = "PGWEIR_TEST_AS_PROGRAM"
+const asProgram = "TEST_AS_PGWEIR"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
