@@ -61,6 +61,10 @@ drivers: build postgres ## hold it against the drivers that applications use, in
 	@$(GO) build -o bin/drivers ./integration/drivers
 	@exec bin/drivers -pgweir bin/pgweir -tls both -only '$(DRIVERS)'
 
+.PHONY: plans
+plans: postgres ## 40 pools on a plan of 20 connections, for PLAN_SECONDS (60)
+	PLAN_SECONDS=$(or $(PLAN_SECONDS),60) $(GO) test -count=1 -v -timeout 15m -run '^TestPlan$$' ./integration
+
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
 	cd integration/sim && $(GO) test -count=1 -timeout 0 $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))

@@ -120,6 +120,7 @@ func (emptyPools) Lists() pool.ListsInfo            { return pool.ListsInfo{} }
 func (emptyPools) Mem() []pool.MemInfo              { return nil }
 func (emptyPools) Loops() []pool.LoopInfo           { return nil }
 func (emptyPools) Hosts() []pool.HostInfo           { return nil }
+func (emptyPools) Plans() []pool.PlanInfo           { return nil }
 func (emptyPools) Waits() []pool.WaitInfo           { return nil }
 func (emptyPools) Latencies() []pool.LatencyInfo    { return nil }
 func (emptyPools) Statements() []pool.StatementInfo { return nil }

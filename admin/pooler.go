@@ -24,6 +24,7 @@ type Pooler interface {
 	Mem() []pool.MemInfo
 	Loops() []pool.LoopInfo
 	Hosts() []pool.HostInfo
+	Plans() []pool.PlanInfo
 	Waits() []pool.WaitInfo
 	Latencies() []pool.LatencyInfo
 	Statements() []pool.StatementInfo

@@ -24,6 +24,7 @@ var shows = []show{
 	{"DATABASES", "the databases, their limits and connections", databaseColumns, showDatabases},
 	{"USERS", "the users, their limits and connections", userColumns, showUsers},
 	{"HOSTS", "the hosts of each pool: which are skipped, and why", hostColumns, showHosts},
+	{"PLANS", "the limits of server connections: where each comes from, and who uses it", planColumns, showPlans},
 	{"PEERS", "the processes to which cancel requests are passed on", columns("peer_id i, host t, port i, pool_size i"), showPeers},
 	{"PEER_POOLS", "the cancel requests that are passed on to each", peerPoolColumns, showPeerPools},
 	{"PREPARED_STATEMENTS", "the named prepared statements, and how many clients and servers have each", statementColumns, showPreparedStatements},

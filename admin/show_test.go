@@ -30,6 +30,13 @@ func (busyPools) Statements() []pool.StatementInfo {
 	return []pool.StatementInfo{{Number: 7, Name: "PGBOUNCER_7", Query: "select $1", Types: []uint32{23, 0}, Clients: 3, Servers: 2}}
 }
 
+func (busyPools) Plans() []pool.PlanInfo {
+	return []pool.PlanInfo{{
+		Plan: "gold", Scope: configs.ScopeRole, Name: "joe@db:5432", Limit: 15, Source: "configured", Reserve: 5,
+		Used: 11, Idle: 4, Waiting: 2, Peak: 14, Refused: 1, Clients: 30, MaxClients: 100,
+	}}
+}
+
 func (busyPools) Hosts() []pool.HostInfo {
 	return []pool.HostInfo{{
 		Database: "app", User: "joe", Host: "db", Port: 5432,
@@ -259,6 +266,7 @@ func TestShowColumns(t *testing.T) {
 		"MEM":                 "name:25 size:23 used:23 free:23 memtotal:23",
 		"DNS_HOSTS":           "hostname:25 ttl:20 addrs:25",
 		"PREPARED_STATEMENTS": "name:25 query:25 parameter_types:25 clients:23 servers:23",
+		"PLANS":               "plan:25 scope:25 name:25 limit:23 source:25 reserve:23 used:23 idle:23 waiting:23 peak:23 refused:20 clients:23 max_clients:23",
 		"HOSTS":               "database:25 user:25 host:25 port:23 servers:23 failures:23 skipped:23 reason:25",
 		"PEERS":               "peer_id:23 host:25 port:23 pool_size:23",
 		"PEER_POOLS":          "peer_id:23 cl_active_cancel_req:23 cl_waiting_cancel_req:23 sv_active_cancel:23 sv_login:23",
@@ -282,6 +290,7 @@ func TestShowAddresses(t *testing.T) {
 		"DNS_HOSTS":           "db.example.com 3 10.0.0.1:0,[2001:db8::1]:0",
 		"DNS_ZONES":           "example.com 4294967295 1",
 		"PREPARED_STATEMENTS": "PGBOUNCER_7 select $1 23,0 3 2",
+		"PLANS":               "gold role joe@db:5432 15 configured 5 11 4 2 14 1 30 100",
 		"HOSTS":               "app joe db 5432 1 2 3 server is not primary",
 		"PEERS":               "2 /run/two 6432 20",
 		"PEER_POOLS":          "2 3 4 3 0",

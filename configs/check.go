@@ -75,7 +75,6 @@ func (l *loader) check() {
 	}
 	l.checkAuth(m)
 	l.checkPools(m)
-	l.checkPlans()
 	if len(l.snap.Peers) > 0 && m.PeerID == 0 {
 		l.warn("peer_id", "it is 0, so cancel requests are not passed on to [peers]")
 	}

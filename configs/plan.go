@@ -196,15 +196,6 @@ func (l *loader) plans() {
 	}
 }
 
-// checkPlans warns while plans have no effect.
-func (l *loader) checkPlans() {
-	for d := range l.snap.entries() {
-		if d.Plan != nil {
-			l.warnAt(l.databaseAt[d.Name], fmt.Sprintf("database %s: plan %s: its connections are not limited yet", d.Name, d.Plan.Name))
-		}
-	}
-}
-
 // replan finds all plans anew, once a setting has changed that they depend on.
 // It is called only on a Snapshot that nobody else has yet.
 func (s *Snapshot) replan() error {

@@ -3,7 +3,9 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
@@ -429,8 +431,11 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 			p.databases[conf.Name] = d
 		}
 	}
-	for _, q := range p.pools {
+	p.tenants = nil
+	byName := func(q, o *Pool) int { return strings.Compare(q.name(), o.name()) } // in one order, or no run could be repeated
+	for _, q := range slices.SortedFunc(maps.Values(p.pools), byName) {
 		q.configure(snap)
+		p.sitLocked(q)
 	}
 	p.mu.Unlock()
 	for _, d := range removed {
@@ -450,6 +455,10 @@ func (p *Pooler) forgetLocked(q *Pool) {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
+	for _, b := range q.seat {
+		p.riseLocked(q, b)
+	}
+	q.seat = nil
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)

@@ -41,8 +41,8 @@
 // # Slots
 //
 // reserve is the only place where the number of servers goes up, and free where
-// it goes down. Both count for the pool, the database and the user at once,
-// under Pooler.mu. What stands in the way is a WaitReason: a Shard with
+// it goes down. Both count for the pool, the database, the user and the budgets
+// (plans, and what Postgres itself allows) at once, under Pooler.mu. What stands in the way is a WaitReason: a Shard with
 // waiters remembers it, and whoever frees a slot wakes those that it may help.
 //
 // # Who may touch what
@@ -60,6 +60,9 @@
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits; wait.go why a client waits
+//	budget.go    connections that pools share; share.go who gets how many of them
+//	farewell.go  servers that were told to end; live.go what Postgres allows
+//	refusal.go   what follows when it is full; plans.go SHOW PLANS, limits of clients
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
 //	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked
@@ -68,7 +71,9 @@
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
 //	internal.go  clients of pgweir's own
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
-//	statements.go  prepared statements
+//	statements.go  prepared statements; prepared.go those of a server; names.go those of a client
+//	again.go     what is asked again after a table was altered
+//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlscan.go finds them in a text
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes

@@ -16,6 +16,7 @@ func (w *Worker) Tick() {
 	snap := w.p.Snapshot()
 	w.tickLogins(now, &snap.Main)
 	w.tickLookups(now, &snap.Main)
+	w.tickFarewells(now)
 	w.tickDrain(now)
 	for _, s := range w.all {
 		s.tickClients(now, snap)
@@ -126,8 +127,10 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	}
 	s.tickRoles(now)
 	if int(p.connected.Load()) < set.MinPoolSize && (s.clients() > 0 || p.db.conf.Load().User != "") &&
-		s.opening.n == 0 && s.w.p.reserve(p, ask{now: now, fill: set.MinPoolSize}) == WaitNone {
-		s.connect()
+		s.opening.n == 0 {
+		if a := (ask{now: now, fill: set.MinPoolSize}); s.w.p.reserve(p, &a) == WaitNone {
+			s.connect(a.seat)
+		}
 	}
 }
 
@@ -146,6 +149,8 @@ func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *co
 		v.close("database configuration changed", true)
 	case excess:
 		v.close("too many servers in the pool", true)
+	case v.seat.exceeded():
+		v.close("too many servers for the plan", true)
 	case late(now, v.since, main.ServerIdleTimeout) && int(p.connected.Load()) > set.MinPoolSize:
 		v.close("server idle timeout", true)
 	case v.overAge():
@@ -204,6 +209,7 @@ func (p *Pooler) expireLocked(d *Database, now wire.Time, limit time.Duration) [
 		return nil
 	}
 	delete(p.databases, d.Name)
+	p.tenants = nil
 	d.removed.Store(true)
 	gone := d.pools
 	for _, q := range gone {

@@ -194,6 +194,10 @@ func (c *Client) enter(make bool) bool {
 		c.disconnect(true, "client connections exceeded (max_db_client_connections)")
 		return false
 	}
+	if plan := c.db.conf.Load().Plan; plan != nil && !p.fits(c.db, plan) {
+		c.fail(overPlan(plan))
+		return false
+	}
 	return true
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	// Chore runs fn where it may block.
 	Chore func(fn func())
 
+	// After runs fn when d has passed, on any goroutine; fn does not block.
+	After func(d time.Duration, fn func())
+
 	// Random is read for keys, salts and nonces: crypto/rand.Reader, but in
 	// tests. It may be used by all loops at once.
 	Random io.Reader
@@ -142,12 +145,14 @@ type Pooler struct {
 	pools     map[poolKey]*Pool
 	users     map[string]*User
 	retired   retired
-	keys      map[string]*auth.Keys // by user, from SCRAM logins
-	peers     map[int]*peer         // by id
-	changed   chan struct{}         // closed, and replaced, when waitServers has to look again
-	periods   [2]period             // the begin of the last stats period, and of this one
-	reloading sync.Mutex            // held over a whole reload, by chores only
-	measuring sync.Mutex            // held while histograms are gathered, by chores only; guards Pool.history
+	budgets   map[budgetKey]*budget
+	tenants   map[budgetKey][]*Database // see tenantsLocked; nil: to be found out
+	keys      map[string]*auth.Keys     // by user, from SCRAM logins
+	peers     map[int]*peer             // by id
+	changed   chan struct{}             // closed, and replaced, when waitServers has to look again
+	periods   [2]period                 // the begin of the last stats period, and of this one
+	reloading sync.Mutex                // held over a whole reload, by chores only
+	measuring sync.Mutex                // held while histograms are gathered, by chores only; guards Pool.history
 }
 
 // New makes a Pooler over the loops of o. Nothing happens until the loops run.
@@ -163,6 +168,7 @@ func New(o Options) *Pooler {
 		databases: map[string]*Database{},
 		pools:     map[poolKey]*Pool{},
 		users:     map[string]*User{},
+		budgets:   map[budgetKey]*budget{},
 		keys:      map[string]*auth.Keys{},
 		peers:     map[int]*peer{},
 		changed:   make(chan struct{}),
@@ -254,6 +260,8 @@ type Pool struct {
 	clients   atomic.Int32 // of all loops
 	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
+	size      atomic.Int32 // slots.open less leaving; written under mu
+	gained    atomic.Int64 // wire.Time when the last server came, or began to be opened
 
 	// lanes are where the loops see each other's idle servers and waiters,
 	// one for each worker.
@@ -262,7 +270,11 @@ type Pool struct {
 	// Guarded by Pooler.mu:
 	*slots
 	logins  int // servers being opened
+	leaving int // servers taking their leave
 	idleFor wire.Time
+	seat    seat      // of servers to come
+	liveFor wire.Time // when a server was last asked for its limits, 0: ask
+	liveOf  uint32    // and of which generation it was
 
 	history history // see latency.go
 }
@@ -346,6 +358,7 @@ func (p *Pooler) databaseLocked(name string) *Database {
 	d := &Database{Name: name, auto: true, slots: p.retired.database(name)}
 	d.conf.Store(snap.Auto(name))
 	p.databases[name] = d
+	p.tenants = nil
 	p.log.Log(Info, "", "registered new auto-database: "+name)
 	return d
 }
@@ -391,7 +404,9 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 		return q
 	}
 	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers)), slots: p.retired.pool(key)}
+	q.size.Store(int32(q.open)) // those of a predecessor
 	q.configure(p.Snapshot())
+	p.sitLocked(q)
 	p.pools[key] = q
 	db.pools = append(db.pools, q)
 	q.user.pools = append(q.user.pools, q)

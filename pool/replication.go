@@ -83,28 +83,31 @@ func (c *Client) replicates() bool {
 // exchange opens a server for c, the oldest waiter, instead of giving it v, which
 // is free. If there is no room for both, v is closed.
 func (s *Shard) exchange(c *Client, v *Server) {
-	p, now := s.w.p, s.w.now()
+	p, a := s.w.p, ask{now: s.w.now(), anew: c.login.trial != nil}
 	switch {
-	case p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) != WaitNone:
-		p.reserve(s.pool, ask{now: now, swap: true})
+	case p.reserve(s.pool, &a) != WaitNone:
+		a.swap = true
+		p.reserve(s.pool, &a)
+		v.swapped = true
 		v.close("evicted for "+WaitPool.String(), true)
 	case v.state != ServerIdle:
 		s.w.offer(v)
 	}
-	s.connectFor(c)
+	s.connectFor(c, a.seat)
 }
 
-// connectFor opens a server for c, the oldest waiter. The caller took a slot.
-func (s *Shard) connectFor(c *Client) {
+// connectFor opens a server for c, the oldest waiter. The caller took a slot,
+// with seat.
+func (s *Shard) connectFor(c *Client, seat seat) {
 	s.stats.WaitTime += s.w.now().Sub(c.queryStart)
 	s.endWait(c)
 	c.move(ClientLogin)
 	s.publishWaiters()
 	if k := c.login.trial; k != nil {
-		s.tryOut(k)
+		s.tryOut(k, seat)
 		return
 	}
-	o := s.newOpening()
+	o := s.newOpening(seat)
 	o.client = c
 	s.private.pushBack(o)
 	r := s.w.p.order(s.pool)
@@ -127,8 +130,8 @@ func (s *Shard) connectedFor(o *opening, session *dial.Session, err error) {
 	s.private.remove(o)
 	p, q, c := s.w.p, s.pool, o.client
 	if err != nil {
-		p.loggedIn(q)
-		p.free(q)
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
 		s.failedFor(o, err)
 		return
 	}

@@ -22,9 +22,21 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
-	prepared prepared
-	bareOf   uint64 // id of the client whose unnamed statement it has, 0 if none is known
-	local    []byte // answers of pgweir's own that go out with what follows
+	seat      seat
+	prepared  prepared
+	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
+	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
+	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool     // it is asked again
+	blind     bool     // the statement being told is bound by a client that does not ask what its result looks like
+	strays    bool     // it may have statements under names of the client's own choice
+	common    bool     // connect_query has prepared statements for everybody
+
+	// What an Execute means for names: of the statement that was told last, of
+	// the unnamed statement, of the unnamed portal. nil: nothing.
+	toldSQL, bareSQL, portalSQL *ref
+
+	local []byte // answers of pgweir's own that go out with what follows
 
 	part    []byte // the begin of a message that must be seen whole, or of a header
 	remain  int    // bytes of the message that is passing through
@@ -41,6 +53,7 @@ type Server struct {
 
 	replication replication // of the one client that it was opened for
 
+	swapped    bool // its slot is taken already: no farewell
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
@@ -65,10 +78,12 @@ const (
 	jobNone    job = iota
 	jobSets        // the client's parameters; the client waits
 	jobReset       // server_reset_query
+	jobForget      // DEALLOCATE ALL, because of strays
 	jobCheck       // server_check_query
 	jobConnect     // connect_query
 	jobProbe       // which Syncs did a failed COPY swallow? see ledger.doubt
 	jobRole        // is it what target_session_attrs asks for?
+	jobLive        // how many connections does it allow?
 )
 
 // list is where v stands, nil if in no list.
@@ -117,6 +132,7 @@ func (v *Server) obsolete() bool {
 type opening struct {
 	links[opening]
 	shard      *Shard
+	seat       seat
 	client     *Client // the one that it is for, if it is for one alone
 	pass       *pass   // what it logs in with, if that comes from passthrough
 	generation uint32
@@ -126,16 +142,16 @@ type opening struct {
 
 func (o *opening) at() *links[opening] { return &o.links }
 
-// connect opens one more server, for which the caller took a slot.
-func (s *Shard) connect() {
-	o := s.newOpening()
+// connect opens one more server, for which the caller took a slot, with seat.
+func (s *Shard) connect(seat seat) {
+	o := s.newOpening(seat)
 	o.pass = s.pool.pass.Load()
 	s.opening.pushBack(o)
 	s.dial(s.w.p.order(s.pool), func(session *dial.Session, err error) { s.connected(o, session, err) })
 }
 
-func (s *Shard) newOpening() *opening {
-	return &opening{shard: s, generation: s.pool.db.generation.Load(), since: s.w.now(), id: s.w.p.ids.Add(1)}
+func (s *Shard) newOpening(seat seat) *opening {
+	return &opening{shard: s, seat: seat, generation: s.pool.db.generation.Load(), since: s.w.now(), id: s.w.p.ids.Add(1)}
 }
 
 // dial connects to whichever host's turn it is, and tells done on the loop.
@@ -153,12 +169,12 @@ func (s *Shard) dial(r dial.Request, done func(*dial.Session, error)) {
 // logged in.
 func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
 	p, q := s.w.p, s.pool
-	p.loggedIn(q)
+	p.loggedIn(q, o.seat, s.w.now(), true)
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
 	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	return &Server{
-		shard: s, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
+		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket), vars: own,
 	}
 }
@@ -212,8 +228,8 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	s.opening.remove(o)
 	p, q := s.w.p, s.pool
 	if err != nil {
-		p.loggedIn(q)
-		p.free(q)
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
 		s.failed(o, err)
 		return
 	}
@@ -248,11 +264,20 @@ func (s *Shard) arrived(o *opening, session *dial.Session) {
 		q.welcome.Store(&welcome{v.generation, untracked, vars})
 		p.wakeWaiters(q)
 	}
-	if query := q.db.conf.Load().ConnectQuery; query != "" {
+	if v.liveDue() {
+		v.run(jobLive, liveQuery)
+		return
+	}
+	v.begin()
+}
+
+// begin goes on with v, which is logged in and knows what its server allows.
+func (v *Server) begin() {
+	if query := v.shard.pool.db.conf.Load().ConnectQuery; query != "" {
 		v.run(jobConnect, query)
 		return
 	}
-	s.w.offer(v)
+	v.shard.w.offer(v)
 }
 
 // attach puts v's socket on v's loop. It reports whether that worked; if not, v
@@ -279,7 +304,7 @@ func (v *Server) dead() {
 	v.forgetStatements()
 	v.move(ServerClosed)
 	v.shard.pool.connected.Add(-1)
-	v.shard.w.p.free(v.shard.pool)
+	v.shard.w.p.free(v.shard.pool, v.seat)
 }
 
 // failed notes that a server could not be opened, and tells those who must not
@@ -293,6 +318,7 @@ func (s *Shard) failed(o *opening, err error) {
 	f.until = f.at.Add(s.backoff(f.count))
 	conf := q.db.conf.Load()
 	login := dial.AsLoginError(err)
+	scope, isFull := full(login)
 	if login != nil {
 		f.reason = login.Reason
 		f.login = login.Answered() && !(login.StartingUp() && q.several())
@@ -300,7 +326,12 @@ func (s *Shard) failed(o *opening, err error) {
 			q.pass.CompareAndSwap(o.pass, nil) // it was changed on the database
 		}
 	}
-	q.failure.Store(f)
+	if isFull {
+		s.refused(o.seat, scope, login)
+		f.login = false
+	} else {
+		q.failure.Store(f)
+	}
 	prefix := "S: " + q.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)
 	p.log.Log(Warning, prefix, err.Error())
 	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
@@ -407,14 +438,18 @@ func (v *Server) jobDone() {
 		}
 		c.proceed()
 		s.varsTold(v)
-	case jobReset, jobCheck:
+	case jobReset, jobForget, jobCheck:
 		if v.jobError != "" || v.status != wire.TxIdle {
 			reason := "test query failed"
-			if j == jobReset {
+			if j != jobCheck {
 				reason = "reset query failed"
 			}
 			v.close(reason, true)
 			s.provide()
+			return
+		}
+		if j == jobForget {
+			v.settle()
 			return
 		}
 		if j == jobReset {
@@ -428,6 +463,8 @@ func (v *Server) jobDone() {
 		w.offer(v)
 	case jobRole:
 		v.roleTold()
+	case jobLive:
+		v.liveTold()
 	case jobConnect:
 		if v.jobError != "" {
 			w.p.log.Log(Warning, v.prefix(), "exec_on_connect query failed: "+v.jobError)
@@ -472,8 +509,16 @@ func (v *Server) settle() {
 	case v.obsolete():
 		v.close("close_needed", true)
 		s.provide()
+	case v.yields():
+		v.close("given up for "+WaitPlan.String(), true)
+		s.provide()
 	case v.cancels > 0:
 		v.move(ServerBeingCanceled)
+	case v.strays && v.common:
+		v.close("prepared statements of unknown names", true)
+		s.provide()
+	case v.strays:
+		v.run(jobForget, "DEALLOCATE ALL")
 	default:
 		main := s.w.p.Snapshot().Main
 		if main.ServerResetQuery != "" && (s.pool.session() || main.ServerResetQueryAlways) {
@@ -533,7 +578,7 @@ func (v *Server) close(reason string, polite bool) {
 	if s.w.p.Snapshot().Main.LogDisconnections {
 		v.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(s.w.now().Sub(v.connected)/time.Second)))
 	}
-	c := v.client
+	c, lingers := v.client, false
 	v.client = nil
 	v.move(ServerClosed)
 	v.shard.w.drop(v.part)
@@ -541,13 +586,15 @@ func (v *Server) close(reason string, polite bool) {
 	v.forgetStatements()
 	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
 		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
-		v.conn.Close()
+		lingers = v.leave()
 	} else {
 		v.conn.Abort()
 	}
 	s.publishIdle()
 	s.pool.connected.Add(-1)
-	s.w.p.free(s.pool)
+	if !lingers {
+		s.w.p.free(s.pool, v.seat)
+	}
 	if c != nil {
 		c.server = nil
 		c.disconnect(!v.torn(), reason)

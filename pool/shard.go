@@ -33,6 +33,9 @@ type Shard struct {
 	asked bool       // another loop was asked for an idle server, and has not answered
 	waits *waits     // nil until somebody waits
 
+	claims  *budget // WaitPlan: which one; guarded by Pooler.mu, and changed on this loop only
+	resting bool    // seek will be called again
+
 	rolesAsked wire.Time // when a server was last asked what it is
 
 	cancelling  int            // cancel requests being sent to servers
@@ -60,8 +63,8 @@ func (s *Shard) acquire(c *Client) bool {
 	}
 	if f := s.pool.failure.Load(); f != nil && f.login && s.pool.connected.Load() == 0 {
 		c.disconnect(true, "server login has been failing, cached error: "+f.reason[:min(len(f.reason), 99)]+" (server_login_retry)")
-		if s.opening.n == 0 && s.w.p.reserve(s.pool, ask{now: s.w.now()}) == WaitNone {
-			s.connect()
+		if a := (ask{now: s.w.now()}); s.opening.n == 0 && s.w.p.reserve(s.pool, &a) == WaitNone {
+			s.connect(a.seat)
 		}
 		return false
 	}
@@ -113,8 +116,13 @@ func (s *Shard) publishIdle() {
 	}
 	if was := s.lane.spare.Load(); was != spare {
 		s.lane.spare.Store(spare)
-		if was == 0 && s.w.p.wantSpare.Load() > 0 {
-			s.w.p.wakeStarved()
+		if was == 0 {
+			if s.w.p.wantSpare.Load() > 0 {
+				s.w.p.wakeStarved()
+			}
+			if spare != 0 {
+				s.longestUnused().offer()
+			}
 		}
 	}
 }
@@ -171,6 +179,7 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	c.move(ClientActive)
 	v.move(ServerActive)
 	c.server, v.client = v, c
+	v.portalSQL = nil
 	v.since = now
 	s.stats.ServerAssignments++
 	s.publishIdle()
@@ -332,16 +341,16 @@ func (s *Shard) supply() {
 func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
 		c := s.waiting.head
-		a := ask{now: s.w.now(), oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
-		if h := s.reserve(a); h != WaitNone {
+		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
+		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()
 			return
 		}
 		if c.awaitsOwn() {
-			s.connectFor(c)
+			s.connectFor(c, a.seat)
 		} else {
-			s.connect()
+			s.connect(a.seat)
 		}
 	}
 	s.setHeld(WaitNone)
@@ -382,9 +391,19 @@ func (s *Shard) test() {
 
 // reserve takes a slot for a waiter, and has an idle server of another pool
 // closed for it if that is what stands in the way.
-func (s *Shard) reserve(a ask) WaitReason {
+func (s *Shard) reserve(a *ask) WaitReason {
 	h := s.w.p.reserve(s.pool, a)
 	for {
+		if h == WaitPlan {
+			if s.claims == a.budget {
+				s.seek(a.budget)
+				return h
+			}
+			s.setHeld(h)
+			s.w.p.stake(s, a.budget) // whoever frees a seat from here on sees it
+			h = s.w.p.reserve(s.pool, a)
+			continue
+		}
 		if !h.lifted() {
 			return h
 		}
@@ -437,6 +456,9 @@ func (s *Shard) setHeld(h WaitReason) {
 		return
 	}
 	s.held = h
+	if s.claims != nil && h != WaitPlan {
+		s.w.p.withdraw(s)
+	}
 	if was.lifted() != h.lifted() {
 		n := int32(1)
 		if was.lifted() {

@@ -49,34 +49,52 @@ func inherit[K comparable](m map[K]*slots, key K) *slots {
 	return s
 }
 
-// ask says for what a slot is wanted.
+// ask says for what a slot is wanted, and what came of it.
 type ask struct {
 	now    wire.Time
-	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
+	shard  *Shard    // whose waiters want it, nil if nobody waits
+	oldest wire.Time // since when the oldest of them waits
 	fill   int       // if not 0: only up to so many servers
 	anew   bool      // with a secret of its own: that another one was refused does not count
 	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
+
+	seat   seat    // WaitNone: the server's
+	budget *budget // WaitPlan: the one that has no room
 }
 
 // reserve takes a slot for one more server of q: the only place where the
 // number of servers goes up. WaitNone means that the slot is the caller's,
 // who must open a server or give the slot back with free.
-func (p *Pooler) reserve(q *Pool, a ask) WaitReason {
+func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if h := p.obstacleLocked(q, a); h != WaitNone && !a.swap {
-		return h
+	h := p.obstacleLocked(q, a)
+	if a.swap {
+		h = WaitNone
 	}
-	q.open++
-	q.logins++
-	q.db.open++
-	q.user.open++
-	q.db.idleSince = 0
-	return WaitNone
+	if h == WaitNone {
+		q.open++
+		q.logins++
+		q.db.open++
+		q.user.open++
+		q.db.idleSince = 0
+		q.gained.Store(int64(a.now))
+		q.size.Store(int32(q.open - q.leaving))
+		a.seat = q.seat
+		a.seat.take(a.shard)
+	}
+	next := q.seat.nextLocked() // there may be room for more than one
+	p.mu.Unlock()
+	if h == WaitNone {
+		wakeShards(next)
+	}
+	return h
 }
 
 // obstacleLocked is what stands in the way of one more server of q.
-func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
+func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
+	if q.seat == nil {
+		return WaitPause // the pool was removed
+	}
 	set := q.settings.Load()
 	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
 		return WaitBackoff
@@ -87,7 +105,8 @@ func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
 	if a.fill > 0 && q.open >= a.fill {
 		return WaitPool
 	}
-	if set.PoolSize > 0 && q.open >= set.PoolSize {
+	reserved := set.PoolSize > 0 && q.open >= set.PoolSize
+	if reserved {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
 		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
@@ -95,7 +114,6 @@ func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
 		case a.now.Sub(a.oldest) < patience:
 			return WaitReserve
 		}
-		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
 	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
 		return WaitDatabase
@@ -103,27 +121,53 @@ func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return WaitUser
 	}
+	if a.budget = q.seat.refuses(a); a.budget != nil {
+		return WaitPlan
+	}
+	if reserved {
+		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
+	}
 	return WaitNone
 }
 
-// loggedIn tells that a server that held a slot of q is no longer being
-// opened: it is open, or free follows.
-func (p *Pooler) loggedIn(q *Pool) {
+// loggedIn tells that a server of q that took its seat is no longer being
+// opened: it is open (ok), or free follows.
+func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 	p.mu.Lock()
 	q.logins--
+	if ok {
+		q.gained.Store(int64(now))
+	}
+	t.loggedIn(now, ok)
+	next := t.nextLocked()
+	for _, b := range t {
+		if b.refusal.lets(b, now) {
+			next = append(next, b.first()...)
+		}
+	}
 	p.mu.Unlock()
+	wakeShards(next)
 	p.wakeStarved()
 }
 
 // free gives back the slot of a server of q, which is closed, and wakes
 // whoever waits for one.
-func (p *Pooler) free(q *Pool) {
+func (p *Pooler) free(q *Pool, t seat) {
 	p.mu.Lock()
 	q.open--
+	q.size.Store(int32(q.open - q.leaving))
 	q.db.open--
 	q.user.open--
+	for _, b := range t {
+		b.open--
+		p.sweepLocked(b)
+	}
+	t.update()
+	q.seat.update() // another one, since a reload
+	next := t.nextLocked()
 	p.wakeChoresLocked()
 	p.mu.Unlock()
+	wakeShards(next)
 	p.wakeStarved()
 }
 
@@ -153,6 +197,9 @@ func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	var found *lane
 	var oldest int64
 	for _, other := range among {
+		if other.leaving > 0 {
+			return nil // a slot will be free soon
+		}
 		for i := range other.lanes {
 			l := &other.lanes[i]
 			if t := l.spare.Load(); t != 0 && (found == nil || t < oldest) {

@@ -93,16 +93,16 @@ func (k *trial) leave(id uint64) {
 }
 
 // tryOut logs in to a server with the password under trial. The caller took a
-// slot.
-func (s *Shard) tryOut(k *trial) {
+// slot, with seat.
+func (s *Shard) tryOut(k *trial, seat seat) {
 	p := s.w.p
 	if k.known == nil && !p.guesses.allowed(k.from, k.tried.user, s.w.now()) { // others were wrong while it waited
-		p.loggedIn(s.pool)
-		p.free(s.pool)
+		p.loggedIn(s.pool, seat, s.w.now(), false)
+		p.free(s.pool, seat)
 		k.over(trialEnd{err: tooManyGuesses})
 		return
 	}
-	o := s.newOpening()
+	o := s.newOpening(seat)
 	o.client = k.client
 	s.private.pushBack(o)
 	r := p.order(s.pool)
@@ -119,12 +119,12 @@ func (s *Shard) tried(o *opening, k *trial, session *dial.Session, err error) {
 	p, q := s.w.p, s.pool
 	switch {
 	case err != nil:
-		p.loggedIn(q)
-		p.free(q)
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
 		s.refusedTrial(o, k, err)
 	case !session.Proof.Asked:
-		p.loggedIn(q)
-		p.free(q)
+		p.loggedIn(q, o.seat, s.w.now(), false)
+		p.free(q, o.seat)
 		session.Close()
 		k.client.log(Error, "the server asked for no password, so it can't judge one: its pg_hba.conf must not trust the pooler when auth_type is passthrough")
 		k.over(trialEnd{})
@@ -152,7 +152,7 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 	s.failed(o, err)
 	switch {
 	case c.state != ClientLogin:
-	case login != nil && login.Answered() && !login.StartingUp():
+	case login != nil && login.Answered() && !login.StartingUp() && !login.Full():
 		k.over(trialEnd{err: login.Fields()})
 	default:
 		s.wait(c) // as everybody does while there is no server

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pgweir/pgweir/wire"
 )
@@ -27,6 +28,7 @@ func (p *Pooler) Check(quiet bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.checkCounts(&all, quiet)
+	p.checkBudgets(&all, quiet)
 	if quiet {
 		for _, w := range p.workers {
 			for _, s := range w.all {
@@ -82,6 +84,10 @@ type sums struct {
 	ofPool             map[*Pool]int // clients
 	servers            map[*Pool]int // in a list
 	openings           map[*Pool]int
+	seats              map[*budget]int // of servers, openings and farewells
+	logins, leaving    map[*budget]int
+	claims             map[*budget]int
+	farewells          map[*Pool]int
 	starving, evicting int
 	steady             bool
 }
@@ -89,6 +95,18 @@ type sums struct {
 func (a *sums) init() {
 	a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
 	a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
+	a.farewells = map[*Pool]int{}
+	a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
+}
+
+// sit counts a seat, also among those of ways.
+func (a *sums) sit(t seat, ways ...map[*budget]int) {
+	for _, b := range t {
+		a.seats[b]++
+		for _, way := range ways {
+			way[b]++
+		}
+	}
 }
 
 // must panics with a sentence unless ok.
@@ -109,6 +127,10 @@ func (w *Worker) verify(a *sums) {
 		}
 		s.verify(a)
 	}
+	walk(&w.farewells, func(f *farewell) {
+		a.farewells[f.pool]++
+		a.sit(f.seat, a.leaving)
+	})
 	must(hungry == len(w.hungry), "loop %d lists %d shards as hungry, and %d are", w.index, len(w.hungry), hungry)
 	for _, l := range []*list[Client, *Client]{&w.logins, &w.consoles, &w.cancels} {
 		walk(l, func(c *Client) {
@@ -184,13 +206,20 @@ func (s *Shard) verify(a *sums) {
 			must(v.shard == s && v.list() == l, "%s: server %d stands in a list that is not that of its state %v", name, v.id, v.state)
 			v.verify(name, a.steady)
 			a.servers[s.pool]++
+			a.sit(v.seat)
 		})
 	}
 	for _, l := range []*list[opening, *opening]{&s.opening, &s.private} {
 		walk(l, func(o *opening) {
 			must(o.shard == s && (o.client != nil) == (l == &s.private), "%s lists the opening of another", name)
 			a.openings[s.pool]++
+			a.sit(o.seat, a.logins)
 		})
+	}
+	must((s.held == WaitPlan) == (s.claims != nil), "%s is held by %v, and has the claim %v", name, s.held, s.claims)
+	if s.claims != nil {
+		a.claims[s.claims]++
+		must(slices.Contains(s.claims.claims, s), "%s has a claim that the budget does not know", name)
 	}
 	must(s.waiting.n > 0 || s.held == WaitNone, "%s is held by %v, and nobody waits", name, s.held)
 	var oldest, spare wire.Time
@@ -258,8 +287,32 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 		must(q.logins == a.openings[q], "%s counts %d logins to servers, and has %d", name, q.logins, a.openings[q])
 		must(q.open >= a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 		if quiet {
-			must(q.inherited || q.open == a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
+			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 			must(int(q.connected.Load()) == a.servers[q], "%s counts %d servers logged in to, and has %d", name, q.connected.Load(), a.servers[q])
+		}
+	}
+}
+
+// checkBudgets compares what the budgets count to the sums.
+func (p *Pooler) checkBudgets(a *sums, quiet bool) {
+	for key, b := range p.budgets {
+		must(b.key == key, "%v: a budget stands under another name", key)
+		must(b.open >= a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
+		must(b.inherited || b.logins == a.logins[b], "%v counts %d logins, and has %d", key, b.logins, a.logins[b])
+		must(b.leaving == a.leaving[b], "%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
+		must(len(b.claims) == a.claims[b], "%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
+		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat, b) } // a reload will be noticed soon
+		must(slices.ContainsFunc(b.claims, strange) || int(b.claim.Load()) == b.wanted(), "%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
+		must(!quiet || b.inherited || b.open == a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
+	}
+	for b := range a.seats {
+		must(p.budgets[b.key] == b, "%v has servers, and is forgotten", b.key)
+	}
+	for _, q := range p.pools {
+		must(q.leaving == a.farewells[q], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q])
+		must(int(q.size.Load()) == q.open-q.leaving, "%s tells of %d servers, and has %d", q.name(), q.size.Load(), q.open-q.leaving)
+		for _, b := range q.seat {
+			must(slices.Contains(b.pools, q), "%s leads to %v, which does not know it", q.name(), b.key)
 		}
 	}
 }
@@ -285,16 +338,27 @@ func (s *Shard) checkServed() {
 	if s.opening.n+s.tested.n >= s.waiting.n {
 		return
 	}
-	h := s.w.p.roomFor(q, ask{now: s.w.now(), oldest: s.waiting.head.queryStart})
+	a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+	h := s.w.p.roomFor(q, &a)
 	if h == WaitBackoff || h == WaitReserve {
 		return // time passes
 	}
+	if r := s.retry(); r != 0 && a.now < r.Add(2*TickEvery) {
+		return // and the next tick
+	}
 	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another", name, s.waiting.n, s.opening.n+s.tested.n)
+	if h == WaitPlan || s.held == WaitPlan {
+		s.checkClaim(h, a.budget)
+		return
+	}
 	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
 	if h.evicts() && h == s.held { // else another limit holds it too
 		among := q.db.pools
 		if h == WaitUser {
 			among = q.user.pools
+		}
+		if slices.ContainsFunc(among, func(q *Pool) bool { return q.leaving > 0 }) {
+			return // a slot will be free soon
 		}
 		for _, other := range among {
 			for i := range other.lanes {
@@ -304,8 +368,35 @@ func (s *Shard) checkServed() {
 	}
 }
 
+// retry is until when the budget that holds s lets nobody try, 0 if it has not
+// refused anybody.
+func (s *Shard) retry() wire.Time {
+	if s.claims == nil || s.claims.refusal == nil {
+		return 0
+	}
+	return s.claims.refusal.until
+}
+
+// checkClaim checks that s, which waits for h, hears when it is over. b is the
+// budget if there is one in the way.
+func (s *Shard) checkClaim(h WaitReason, b *budget) {
+	name := fmt.Sprintf("%s on loop %d", s.pool.name(), s.w.index)
+	must(s.held.lifted() || s.held == WaitPlan, "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
+	if s.claims != b || b.coming() > b.rank(s) {
+		return // another limit holds it too, or something is on its way
+	}
+	now := s.w.now()
+	for _, q := range b.pools {
+		for i := range q.lanes {
+			t := wire.Time(q.lanes[i].spare.Load())
+			must(t == 0 || q == s.pool || q.waits() || now.Sub(t) < rest+2*TickEvery,
+				"%s is held by %v, and %s has an idle server to close", name, b.key, q.name())
+		}
+	}
+}
+
 // roomFor says what reserve would, and takes nothing. The caller holds p.mu.
-func (p *Pooler) roomFor(q *Pool, a ask) WaitReason {
+func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	set, main := q.settings.Load(), &p.Snapshot().Main
 	full, reserve := set.PoolSize > 0 && q.open >= set.PoolSize, false
 	if full && main.ReservePoolTimeout > 0 && q.open < set.PoolSize+set.ReservePoolSize {
@@ -325,6 +416,9 @@ func (p *Pooler) roomFor(q *Pool, a ask) WaitReason {
 		return WaitDatabase
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
 		return WaitUser
+	}
+	if a.budget = q.seat.refuses(a); a.budget != nil {
+		return WaitPlan
 	}
 	return WaitNone
 }

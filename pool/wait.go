@@ -25,6 +25,7 @@ const (
 	WaitReserve                    // the same, and the reserve opens after reserve_pool_timeout
 	WaitDatabase                   // max_db_connections
 	WaitUser                       // max_user_connections
+	WaitPlan                       // all connections that the plan, or Postgres itself, allows are in use: SHOW PLANS
 	WaitPause                      // PAUSE
 	waitReasons                    // how many there are
 )
@@ -34,7 +35,7 @@ const (
 func (r WaitReason) String() string {
 	return [waitReasons]string{
 		"", "server_login", "server_check", "server_move", "max_login_concurrency", "server_login_retry",
-		"pool_size", "reserve_pool_timeout", "max_db_connections", "max_user_connections", "pause",
+		"pool_size", "reserve_pool_timeout", "max_db_connections", "max_user_connections", "plan", "pause",
 	}[r]
 }
 
@@ -183,6 +184,11 @@ func (s *Shard) sentence(r WaitReason) string {
 		return fmt.Sprintf("all that the database may have are in use (max_db_connections = %d)", set.MaxDBConnections)
 	case WaitUser:
 		return fmt.Sprintf("all that the user may have are in use (max_user_connections = %d)", set.MaxUserConnections)
+	case WaitPlan:
+		if b := s.claims; b != nil {
+			return s.w.p.spent(b)
+		}
+		return "all connections that the plan allows are in use"
 	case WaitPause:
 		return "the database is paused"
 	}

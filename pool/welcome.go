@@ -74,7 +74,7 @@ func (s *Shard) greet(wel *welcome, want []value, extra []parameter) *greeting {
 	}
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
 	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
-	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(snap.Main.MaxPreparedStatements))
+	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(settings.MaxPreparedStatements))
 	s.greeting = &greeting{
 		wel, settings, snap, slices.Clone(want), slices.Clone(extra), makeVars(values), makeExtras(append(unreported, extra...)), b,
 	}

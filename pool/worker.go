@@ -25,6 +25,8 @@ type Worker struct {
 	consoles list[Client, *Client] // ClientConsole
 	cancels  list[Client, *Client] // ClientCancel
 
+	farewells list[farewell, *farewell] // longest first
+
 	scratch []byte   // for messages of pgweir's own; never kept over a call
 	gather  []byte   // for messages to a server that are not as they came
 	joined  []byte   // a partial message and what came behind it

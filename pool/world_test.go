@@ -36,6 +36,7 @@ type world struct {
 
 	slow   bool // chores stay in chores until the test runs them
 	chores []func()
+	later  []func() // what is to run when time has passed
 }
 
 // users is the auth_file of every world. The passwords are the names
@@ -77,6 +78,7 @@ func newWorldWith(t testing.TB, main, databases string, change func(*pool.Option
 		Loops:          []wire.Loop{w.loop},
 		Dialer:         &w.dialer,
 		Chore:          w.chore,
+		After:          func(_ time.Duration, fn func()) { w.later = append(w.later, fn) },
 		Random:         rand.Reader,
 		Wall:           time.Unix(0, 0),
 		Now:            w.loop.Now,
@@ -146,6 +148,11 @@ func (fakeConsole) Close()                                                      
 // pass lets time go by, and the pooler notice it.
 func (w *world) pass(d time.Duration) {
 	w.loop.now = w.loop.now.Add(d)
+	later := w.later
+	w.later = nil
+	for _, fn := range later {
+		fn()
+	}
 	w.p.Worker(0).Tick()
 	w.settle()
 }

@@ -11,6 +11,7 @@ type Fields struct {
 	Message  string // M
 	Detail   string // D, may be empty
 	Hint     string // H, may be empty
+	Routine  string // R, the function that says it; read only
 }
 
 // AppendError appends an ErrorResponse. Empty fields are left out.
@@ -55,6 +56,8 @@ func ParseFields(body []byte) (f Fields) {
 			f.Detail = value
 		case 'H':
 			f.Hint = value
+		case 'R':
+			f.Routine = value
 		}
 	}
 	return f

@@ -103,6 +103,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		Names:     names,
 		ClientTLS: p.tls.Config,
 		Chore:     func(fn func()) { go p.chore(fn) },
+		After:     func(d time.Duration, fn func()) { time.AfterFunc(d, fn) },
 		Random:    rand.Reader,
 		Seed:      uint64(time.Now().UnixNano()),
 		Wall:      loop.Epoch(),

@@ -85,6 +85,7 @@ type Config struct {
 	Databases []string // lines of [databases]
 	Users     []string // lines of [users]
 	Peers     []string // lines of [peers]
+	Plans     []string // lines of [plans]
 
 	// Port is the TCP port, 0 for a free one. Several poolers may share one.
 	Port int
@@ -191,6 +192,9 @@ func (p *Pooler) write() error {
 	fmt.Fprintf(&ini, "[users]\n%s\n", strings.Join(p.config.Users, "\n"))
 	if len(p.config.Peers) > 0 { // PgBouncer knows the section from 1.19 on
 		fmt.Fprintf(&ini, "[peers]\n%s\n", strings.Join(p.config.Peers, "\n"))
+	}
+	if len(p.config.Plans) > 0 { // pgweir's own
+		fmt.Fprintf(&ini, "[plans]\n%s\n", strings.Join(p.config.Plans, "\n"))
 	}
 
 	var list strings.Builder

@@ -1,8 +1,15 @@
 package sim
 
+import (
+	"strings"
+
+	"github.com/pgweir/pgweir/configs"
+)
+
 // books are what the simulator counts by itself.
 type books struct {
 	open      map[[2]string]int // servers by database and user, those being opened included
+	planned   map[string]int    // servers by plan and whose they are in it, the same
 	crashes   int               // sessions that ended without being asked to
 	kills     int               // KILLs and removed databases
 	swallowed map[tag]int       // Syncs that a COPY has ignored
@@ -10,12 +17,13 @@ type books struct {
 }
 
 func newBooks() books {
-	return books{open: map[[2]string]int{}, swallowed: map[tag]int{}, refused: map[string]int{}}
+	return books{open: map[[2]string]int{}, planned: map[string]int{}, swallowed: map[tag]int{}, refused: map[string]int{}}
 }
 
 // opening counts a server that the pooler begins to open, and fails if there
-// was no room for it.
-func (b *books) opening(w *World, database, user string) {
+// was no room for it. closed counts it out again when it is gone, or was not let
+// in.
+func (b *books) opening(w *World, database, user string) (closed func()) {
 	snap := w.pooler.Snapshot()
 	conf := snap.Database(database)
 	if conf == nil {
@@ -34,8 +42,26 @@ func (b *books) opening(w *World, database, user string) {
 		}
 	}
 	b.open[[2]string{database, user}]++
+	closed = func() { b.open[[2]string{database, user}]-- }
 	if conf == nil {
-		return // removed by a reload, and not yet by every loop
+		return closed // removed by a reload, and not yet by every loop
+	}
+	if plan := conf.Plan; plan != nil && plan.Budget() > 0 {
+		whose := plan.Name + " at " + strings.Join(conf.Hosts, ",")
+		switch plan.Scope {
+		case configs.ScopeRole:
+			whose += " role " + user
+		case configs.ScopeDatabase:
+			whose += " database " + database
+		}
+		if n := b.planned[whose]; n >= plan.Budget() {
+			w.failf("server %d opened for plan %s, whose limit is %d", n+1, whose, plan.Budget())
+		}
+		b.planned[whose]++
+		closed = func() {
+			b.open[[2]string{database, user}]--
+			b.planned[whose]--
+		}
 	}
 	set := snap.ForPool(conf, user)
 	switch {
@@ -46,10 +72,8 @@ func (b *books) opening(w *World, database, user string) {
 	case set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections:
 		w.failf("server %d opened for user %s, whose limit is %d", ofUser+1, user, set.MaxUserConnections)
 	}
+	return closed
 }
-
-// closed counts a server that is gone, or was not let in.
-func (b *books) closed(database, user string) { b.open[[2]string{database, user}]-- }
 
 // cancelled is told that a cancel request has reached a statement.
 func (b *books) cancelled(w *World, t tag) {

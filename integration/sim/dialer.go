@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pgweir/pgweir/pool"
@@ -16,28 +15,22 @@ type dialer struct{ w *World }
 
 var _ pool.Dialer = dialer{}
 
-// entryOf is the database entry that a host belongs to.
-func entryOf(host string) string {
-	entry, _, _ := strings.Cut(host, ".")
-	return entry
-}
-
 // Connect implements pool.Dialer.
 func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 	w := d.w
 	if w.current == nil {
 		w.failf("Connect called from outside of a loop")
 	}
-	entry, name := entryOf(r.Hosts[0]), ""
+	name := ""
 	for _, param := range r.Params {
 		if param[0] == "database" {
 			name = param[1]
 		}
 	}
-	w.books.opening(w, name, r.User)
+	closed := w.books.opening(w, name, r.User)
 	fail := func(err *dial.LoginError) {
 		w.tracef("login to %s as %s fails: %v", name, r.User, err)
-		w.books.closed(name, r.User)
+		closed()
 		done(nil, err)
 	}
 	w.after(w.between(0, pick(w, time.Millisecond, 10*time.Millisecond, 100*time.Millisecond)), func() {
@@ -61,13 +54,13 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			))
 			return
 		}
-		b, err := w.pg.accept(&r, entry)
+		b, err := w.pg.accept(&r, name)
 		if err != nil {
 			fail(err)
 			return
 		}
 		w.tracef("%v: %s as %s", b.k, name, r.User)
-		b.k.onGone = func() { w.books.closed(name, r.User) }
+		b.k.onGone = closed
 		w.after(w.between(0, 3*time.Millisecond), func() {
 			if b.k.reset || b.k.eof {
 				b.k.closeByPooler(true)

@@ -25,6 +25,18 @@ func lookupArg(body []byte) string {
 	return string(body[4 : 4+n])
 }
 
+// limits answers the question how many connections there may be.
+func (b *backend) limits() {
+	p := b.pg
+	text := fmt.Sprintf("%d %d -1", p.maxConn, p.roleLimit)
+	b.columns("concat_ws")
+	out, at := wire.Begin(nil, wire.DataRow)
+	out = binary.BigEndian.AppendUint16(out, 1)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(text)))
+	b.emit(wire.End(append(out, text...), at))
+	b.complete("SELECT 1")
+}
+
 // lookup answers an auth_query. Whoever asks leaves no parameters of its own.
 func (b *backend) lookup(name string) {
 	rows := 0
@@ -47,7 +59,7 @@ func (b *backend) lookup(name string) {
 var rowColumns = []string{"tag", "pid", "left", "params", "filler"}
 
 // row is what a session tells of itself.
-func (b *backend) row(s *stmt) []byte {
+func (b *backend) row(s *stmt, shape int) []byte {
 	var left []string
 	for _, t := range b.temps {
 		left = append(left, "temp "+t.name)
@@ -62,12 +74,16 @@ func (b *backend) row(s *stmt) []byte {
 	for _, g := range b.gucs[:b.pg.reported] {
 		params = append(params, g.name+"="+g.value)
 	}
-	out, at := wire.Begin(nil, wire.DataRow)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(rowColumns)))
-	for _, col := range []string{
+	cols := []string{
 		s.tag.String(), strconv.Itoa(int(b.pid)), strings.Join(left, ","), strings.Join(params, "\x1f"),
 		strings.Repeat("x", s.arg(1, 0)),
-	} {
+	}
+	if s.verb == "shaped" {
+		cols = append(cols, "shape"+strconv.Itoa(shape))
+	}
+	out, at := wire.Begin(nil, wire.DataRow)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(cols)))
+	for _, col := range cols {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(col)))
 		out = append(out, col...)
 	}
@@ -83,13 +99,24 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	w := b.pg.w
 	b.last = s.tag
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
-		then(tagged("25P02", "current transaction is aborted, commands ignored until end of transaction block", s.tag))
+		then(aborted(s))
 		return
 	}
 	b.begin()
+	if target := b.target(s); target != s {
+		if err := b.stale(b.prepared[s.name]); err != nil {
+			then(err)
+			return
+		}
+		b.execute(target, p, limit, then)
+		return
+	}
 	switch s.verb {
-	case "select":
+	case "select", "shaped":
 		b.rows(s, p, limit)
+	case "alter":
+		b.pg.shape++
+		b.complete("ALTER " + s.tag.String())
 	case "slow", "hang":
 		b.running = &running{tag: s.tag, endless: s.verb == "hang"}
 		r := b.running
@@ -114,6 +141,8 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 			})
 		}
 		return
+	case "limits":
+		b.limits()
 	case "lookup":
 		b.lookup(p.arg)
 	case "fail":
@@ -173,6 +202,11 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	case "crash":
 		b.crash()
 		return
+	case "prepare", "execute", "deallocate":
+		if err := b.prepare(s); err != nil {
+			then(err)
+			return
+		}
 	case "discard":
 		if b.status != wire.TxIdle {
 			then(&pgError{"25001", "DISCARD ALL cannot run inside a transaction block"})
@@ -195,16 +229,16 @@ func (b *backend) rows(s *stmt, p *portal, limit int) {
 	if s.verb != "select" {
 		n = 1
 	}
-	from := 0
+	from, shape := 0, b.pg.shape
 	if p != nil {
-		from = p.done
+		from, shape = p.done, p.shape
 	}
 	to := n
 	if limit > 0 {
 		to = min(n, from+limit)
 	}
 	for range to - from {
-		b.emit(b.row(s))
+		b.emit(b.row(s, shape))
 	}
 	if p != nil {
 		p.done = to

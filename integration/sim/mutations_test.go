@@ -67,6 +67,22 @@ var mutations = []mutation{
 		"q.user.open >= set.MaxUserConnections", "q.user.open > set.MaxUserConnections",
 	},
 	{
+		"a budget is off by one", "pool/budget.go",
+		"	return b.open+b.rank(a.shard) < most\n", "	return b.open+b.rank(a.shard) <= most\n",
+	},
+	{
+		"idle servers of other pools are never closed for a budget", "pool/share.go",
+		"		if wanted {\n", "		if wanted && b.limit < 0 {\n",
+	},
+	{
+		"the pool with most servers is served first", "pool/budget.go",
+		"		case d < 0 || d == 0 && !behind:\n", "		case d > 0:\n",
+	},
+	{
+		"a server that takes its leave does not count", "pool/farewell.go",
+		"	if !limited || v.swapped {\n", "	if true || limited {\n",
+	},
+	{
 		"a BindComplete is not taken off the ledger", "pool/ledger.go",
 		"return swallow, l.popIf(owedBind)", "return swallow, true",
 	},
@@ -84,7 +100,7 @@ var mutations = []mutation{
 	},
 	{
 		"a server keeps the parameters of the last client", "pool/server.go",
-		"	if c.vars == v.vars {\n		return false\n", "	if v.status == wire.TxIdle {\n		return false\n",
+		"	if c.vars == v.vars && c.extras == v.extras && !v.strayed {\n		return false\n", "	if v.status == wire.TxIdle {\n		return false\n",
 	},
 	{
 		"a session is not reset", "pool/server.go",
@@ -107,8 +123,16 @@ var mutations = []mutation{
 		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
 	},
 	{
-		"a server is not told the statements that it lacks", "pool/statements.go",
-		"	if v.prepared.has(st) {\n		return out\n", "	if v.prepared.has(st) || st.parse != nil {\n		return out\n",
+		"a server is not told the statements that it lacks", "pool/prepared.go",
+		"	if !st.private && v.prepared.has(st) {\n		return out\n", "	if st.parse != nil {\n		return out\n",
+	},
+	{
+		"a statement of SQL is not told to a server that lacks it", "pool/sqlnames.go",
+		"	if r.has(st) {\n		return true\n", "	if r.has(st) || st.tail != \"\" {\n		return true\n",
+	},
+	{
+		"a client goes on before it is known what a PREPARE did", "pool/request.go",
+		"|| v.pending != nil && e != 0", "|| v.pending != nil && e == owedFunction",
 	},
 	{
 		"a statement that nobody has any more is kept", "pool/statements.go",

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -21,20 +22,24 @@ const (
 
 // Postgres is the server process: its sessions and what they share.
 type Postgres struct {
-	w        *World
-	state    serverState
-	backends []*backend // oldest first
-	lastPID  uint32
-	maxConn  int  // max_connections
-	tight    bool // that is less than the pools may want
-	atOnce   bool // reports changed parameters at once, as before Postgres 14
-	reported int  // so many of the parameters are reported: search_path is young
-	defaults gucs
+	shape int // of the table, see stmt
+
+	w         *World
+	state     serverState
+	backends  []*backend // oldest first
+	lastPID   uint32
+	maxConn   int  // max_connections
+	roleLimit int  // of each role's connections; -1: none
+	tight     bool // that is less than the pools may want
+	atOnce    bool // reports changed parameters at once, as before Postgres 14
+	reported  int  // so many of the parameters are reported: search_path is young
+	defaults  gucs
 }
 
 func newPostgres(w *World) *Postgres {
 	p := &Postgres{w: w, maxConn: pick(w, 100, 100, 100, 3), atOnce: w.chance(3)}
-	p.tight = p.maxConn < 100
+	p.roleLimit = pick(w, -1, -1, -1, 2)
+	p.tight = p.maxConn < 100 || p.roleLimit > 0
 	p.defaults = append(slices.Clone(gucs(reported)), plain...)
 	if w.chance(2) { // an old one
 		i := p.defaults.find("search_path")
@@ -50,9 +55,16 @@ func newPostgres(w *World) *Postgres {
 // accept begins a session, or says why not.
 func (p *Postgres) accept(r *dial.Request, entry string) (*backend, *dial.LoginError) {
 	w := p.w
-	refused := func(code, text string) *dial.LoginError {
+	refused := func(code, text string, routine ...string) *dial.LoginError {
 		return &dial.LoginError{
-			Kind: dial.Refused, Reason: text, Server: wire.Fields{Severity: "FATAL", Code: code, Message: text},
+			Kind: dial.Refused, Reason: text,
+			Server: wire.Fields{Severity: "FATAL", Code: code, Message: text, Routine: strings.Join(routine, "")},
+		}
+	}
+	ofRole := 0
+	for _, b := range p.backends {
+		if b.user == r.User {
+			ofRole++
 		}
 	}
 	switch {
@@ -61,7 +73,9 @@ func (p *Postgres) accept(r *dial.Request, entry string) (*backend, *dial.LoginE
 	case p.state == serverStarting:
 		return nil, refused("57P03", "the database system is starting up")
 	case len(p.backends) >= p.maxConn:
-		return nil, refused("53300", "sorry, too many clients already")
+		return nil, refused("53300", "sorry, too many clients already", "InitProcess")
+	case p.roleLimit >= 0 && ofRole >= p.roleLimit:
+		return nil, refused("53300", "too many connections for role \""+r.User+"\"", "InitializeSessionUserId")
 	}
 	p.lastPID++
 	b := &backend{
@@ -174,7 +188,7 @@ func (p *Postgres) reload() {
 // calmDown ends all faults.
 func (p *Postgres) calmDown() {
 	p.state = serverUp
-	p.maxConn = 100
+	p.maxConn, p.roleLimit = 100, -1
 	for _, b := range slices.Clone(p.backends) {
 		if b.running != nil && b.running.endless {
 			b.finish(nil)

@@ -16,6 +16,8 @@ type settings struct {
 	main      map[string]string
 	databases map[string]map[string]string
 	users     map[string]map[string]string
+	plans     map[string]map[string]string
+	shared    bool // all entries lead to one server
 	accounts  []account
 	loops     int
 	clients   int
@@ -128,6 +130,7 @@ func (s *settings) draw(w *World) {
 		s.main["auth_user"], s.main["auth_query"] = "owner", "lookup"
 		s.main["auth_query_cache"] = pick(w, "0", "0.5", "60")
 	}
+	s.drawPlans(w)
 	s.databases = map[string]map[string]string{}
 	for _, name := range []string{"a", "b"} {
 		s.databases[name] = s.drawDatabase(w, name)
@@ -163,12 +166,45 @@ func (s *settings) draw(w *World) {
 	s.note()
 }
 
-// drawDatabase draws an entry. The first part of its host names it, so that the
-// server's side knows for whom it is dialled.
+// drawPlans draws the plans that entries may have.
+func (s *settings) drawPlans(w *World) {
+	s.plans = map[string]map[string]string{}
+	if w.chance(2) {
+		return
+	}
+	s.shared = w.chance(2)
+	s.main["plan"] = pick(w, "none", "auto", "gold", "gold")
+	for _, name := range []string{"gold", "free"} {
+		s.plans[name] = s.drawPlan(w)
+	}
+}
+
+func (s *settings) drawPlan(w *World) map[string]string {
+	p := map[string]string{
+		"max_server_connections": pick(w, "2", "3", "4", "6"),
+		"reserve":                pick(w, "0", "0", "1"),
+		"scope":                  pick(w, "server", "server", "role", "database"),
+	}
+	if w.chance(4) {
+		p["pool_size"] = pick(w, "1", "3")
+	}
+	if w.chance(6) {
+		p["max_client_connections"] = "4"
+	}
+	return p
+}
+
+// drawDatabase draws an entry.
 func (s *settings) drawDatabase(w *World, name string) map[string]string {
 	d := map[string]string{"host": name + ".1", "port": "5432"}
 	if w.chance(2) {
 		d["host"] += "," + name + ".2"
+	}
+	if s.shared {
+		d["host"] = "all.1"
+	}
+	if len(s.plans) > 0 && w.chance(3) {
+		d["plan"] = pick(w, "none", "auto", "gold", "free")
 	}
 	if w.chance(3) {
 		d["pool_size"] = pick(w, "1", "2", "3")
@@ -242,6 +278,9 @@ func (s *settings) change(w *World) {
 	if s.mixed {
 		s.main["pool_mode"] = pick(w, "session", "transaction")
 	}
+	for name := range s.plans {
+		s.plans[name]["max_server_connections"] = pick(w, "2", "3", "4", "6")
+	}
 	if w.chance(4) { // other servers
 		s.databases["a"]["host"] = pick(w, "a.1", "a.2", "a.1,a.2")
 	}
@@ -281,6 +320,7 @@ func (s *settings) text() string {
 	}
 	entries("databases", s.databases)
 	entries("users", s.users)
+	entries("plans", s.plans)
 	return b.String()
 }
 

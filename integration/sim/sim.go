@@ -72,7 +72,7 @@ func (w *World) build() {
 	var key [32]byte
 	binary.BigEndian.PutUint64(key[:], w.seed)
 	o := pool.Options{
-		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, Random: rand.NewChaCha8(key), Seed: w.seed,
+		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, After: w.after, Random: rand.NewChaCha8(key), Seed: w.seed,
 		Wall: time.Unix(0, 0), Now: func() wire.Time { return w.now }, UID: -2, Log: w,
 		Console: w.operator, Reload: w.operator.reload, Stop: func() { w.stopped = true }, CloseListeners: func() {},
 		Poison: true,

@@ -89,6 +89,8 @@ const (
 	adminShutdown    = "57P01"
 	crashShutdown    = "57P02"
 	cannotConnectNow = "57P03"
+
+	tooManyConnections = "53300"
 )
 
 // LoginError is why Connect failed. It holds no secret.
@@ -149,6 +151,11 @@ func (e *LoginError) StartingUp() bool {
 	}
 	return false
 }
+
+// Full reports whether Postgres said that it has too many connections, of the
+// server, a role or a database (SQLSTATE 53300). Others may leave, so clients
+// go on waiting.
+func (e *LoginError) Full() bool { return e.Kind == Refused && e.Server.Code == tooManyConnections }
 
 // Fields is the error for clients: SQLSTATE and message of Postgres if it
 // Refused, else PgBouncer's 08P01 and Reason.

@@ -1,0 +1,360 @@
+package pool
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/wire"
+)
+
+// A budget is what all pools that lead to one place share: the connections that
+// a plan grants, or that Postgres itself does. Each server counts in up to four
+// of them: that of its plan, and those of the Postgres server, the role and the
+// database that it is logged in to. Most of these have no limit and only count.
+type budget struct {
+	key  budgetKey
+	plan *configs.Plan // nil: the limit is Postgres' own
+
+	// Guarded by Pooler.mu:
+	pools   []*Pool  // that lead there now
+	open    int      // servers: being opened, open, and taking their leave
+	logins  int      // of these, being opened
+	leaving int      // of these, taking their leave
+	peak    int      // of open
+	limit   int      // noLimit for none
+	reserve int      // already off limit: what is left to others
+	live    int      // what Postgres said last that it allows: 0 is no limit, below it has not said yet
+	refusal *refusal // nil: Postgres let everybody in lately
+	refused uint64   // logins that Postgres refused because it was full
+	claims  []*Shard // those that the budget keeps waiting, in the order of their coming
+
+	inherited bool // servers of pools that are gone may be among open
+
+	// claim is what the releases of servers look at: see (*Server).yields.
+	claim atomic.Int32
+}
+
+// budgetKey says whose connections a budget counts.
+type budgetKey struct {
+	plan   string // its name; "" for what Postgres itself limits
+	scope  configs.PlanScope
+	server string // host and port, as the entry has them
+	of     string // the role; the database, or with a plan the entry; "" for all of the server
+}
+
+// String says it to people.
+func (k budgetKey) String() string {
+	switch k.scope {
+	case configs.ScopeRole:
+		return "role " + k.of + " at " + k.server
+	case configs.ScopeDatabase:
+		return "database " + k.of + " at " + k.server
+	}
+	return "server " + k.server
+}
+
+// noLimit is the limit of a budget without one.
+const noLimit = math.MaxInt32
+
+const (
+	// claimNone: whoever waits for the budget gets what is on its way.
+	claimNone = math.MaxInt32
+	// claimAll: more servers are open than the budget allows by now.
+	claimAll = -1
+)
+
+// turn is how long a pool keeps a server that another, which has one less,
+// waits for. A turn begins with the last server that the pool has got. Who has
+// two more than another gives one away at once.
+const turn = 200 * time.Millisecond
+
+// rest is how long a server is idle before it is closed for a pool that has not
+// less than its own. It is longer than a client takes for its next request and
+// shorter than a login.
+const rest = 5 * time.Millisecond
+
+// seat is the place of a server, or of a pool's next one, in its budgets.
+type seat []*budget
+
+// place is the host and port of conf's entry. Several hosts are one place: who
+// wants to share names them alike.
+func place(conf *configs.Database, main *configs.Main) string {
+	host := strings.Join(conf.Hosts, ",")
+	if host == "" {
+		host = main.UnixSocketDir
+	}
+	return host + ":" + strconv.Itoa(conf.Port)
+}
+
+// sitLocked gives the next servers of q their seat, as the configuration in
+// force says.
+func (p *Pooler) sitLocked(q *Pool) {
+	conf := q.db.conf.Load()
+	server := place(conf, &p.Snapshot().Main)
+	var s seat
+	if plan := conf.Plan; plan != nil {
+		key := budgetKey{plan: plan.Name, scope: plan.Scope, server: server}
+		switch plan.Scope {
+		case configs.ScopeRole:
+			key.of = q.user.Name
+		case configs.ScopeDatabase:
+			key.of = conf.Name
+		}
+		b := p.budgetLocked(key)
+		b.plan = plan
+		s = append(s, b)
+	}
+	s = append(s,
+		p.budgetLocked(budgetKey{scope: configs.ScopeServer, server: server}),
+		p.budgetLocked(budgetKey{scope: configs.ScopeRole, server: server, of: q.user.Name}),
+		p.budgetLocked(budgetKey{scope: configs.ScopeDatabase, server: server, of: conf.DBName}),
+	)
+	old := q.seat
+	for _, b := range s {
+		if !slices.Contains(old, b) {
+			b.pools = append(b.pools, q)
+		}
+	}
+	q.seat = s
+	for _, b := range old {
+		if !slices.Contains(s, b) {
+			p.riseLocked(q, b)
+		}
+	}
+	for _, b := range s {
+		b.relimit()
+	}
+}
+
+// riseLocked takes q, which leads elsewhere or is gone, out of b.
+func (p *Pooler) riseLocked(q *Pool, b *budget) {
+	b.pools = slices.DeleteFunc(b.pools, func(o *Pool) bool { return o == q })
+	b.inherited = b.inherited || b.open > 0
+	b.relimit()
+	p.sweepLocked(b)
+}
+
+// budgetLocked returns the budget called key, made if need be.
+func (p *Pooler) budgetLocked(key budgetKey) *budget {
+	b := p.budgets[key]
+	if b == nil {
+		b = &budget{key: key, limit: noLimit, live: -1}
+		b.claim.Store(claimNone)
+		p.budgets[key] = b
+	}
+	return b
+}
+
+// sweepLocked forgets b if it is nobody's.
+func (p *Pooler) sweepLocked(b *budget) {
+	if len(b.pools) == 0 && b.open == 0 && p.budgets[b.key] == b {
+		delete(p.budgets, b.key)
+	}
+}
+
+// relimit finds out anew what b allows: what the plan or Postgres says, less
+// what the plans of its pools leave to others.
+func (b *budget) relimit() {
+	b.limit, b.reserve = noLimit, 0
+	if b.plan != nil {
+		b.reserve = b.plan.Reserve
+		if n := b.plan.Budget(); n > 0 {
+			b.limit = n
+		}
+	} else {
+		planned := false
+		for _, q := range b.pools {
+			if plan := q.db.conf.Load().Plan; plan != nil {
+				planned = true
+				b.reserve = max(b.reserve, plan.Reserve)
+				switch {
+				case b.live > 0:
+					b.limit = min(b.limit, plan.Share(b.live))
+				case b.live < 0:
+					b.limit = 1 // whoever comes first asks
+				}
+			}
+		}
+		if !planned {
+			b.live = -1 // nobody asks any more
+		}
+	}
+	b.update()
+}
+
+// most is how many servers b lets in, as far as is known.
+func (b *budget) most() int {
+	if b.refusal != nil {
+		return min(b.limit, b.refusal.most)
+	}
+	return b.limit
+}
+
+// limited reports whether b has a limit now.
+func (b *budget) limited() bool { return b.limit != noLimit || b.refusal != nil }
+
+func (t seat) limited() bool { return slices.ContainsFunc(t, (*budget).limited) }
+
+// before orders claims: first those whose pool has fewest servers, of these the
+// one that has got a server longest ago, and of the same pool in the order of
+// their coming, in which b.claims is.
+func before(s, o *Shard) int {
+	return cmp.Or(cmp.Compare(s.pool.size.Load(), o.pool.size.Load()), cmp.Compare(s.pool.gained.Load(), o.pool.gained.Load()))
+}
+
+// rank is how many claims come before one of s, which need not have one yet.
+func (b *budget) rank(s *Shard) (n int) {
+	behind := false // the claims that came after that of s
+	for _, o := range b.claims {
+		switch d := before(o, s); {
+		case o == s:
+			behind = true
+		case d < 0 || d == 0 && !behind:
+			n++
+		}
+	}
+	return n
+}
+
+// admits reports whether b has room for one more server, for a.
+func (b *budget) admits(a *ask) bool {
+	if b.claims == nil && b.refusal == nil {
+		return b.open < b.limit
+	}
+	most := b.most()
+	if b.refusal.lets(b, a.now) {
+		most++
+	}
+	if a.shard == nil { // nobody waits for it
+		return b.open < most && len(b.claims) == 0
+	}
+	return b.open+b.rank(a.shard) < most
+}
+
+// refuses returns the budget of t that has no room for another server, nil if
+// all have.
+func (t seat) refuses(a *ask) *budget {
+	for _, b := range t {
+		if !b.admits(a) {
+			return b
+		}
+	}
+	return nil
+}
+
+// take counts a server in that begins to be opened.
+func (t seat) take(s *Shard) {
+	for _, b := range t {
+		b.open++
+		b.logins++
+		b.peak = max(b.peak, b.open)
+		if r := b.refusal; r != nil && b.open > r.most {
+			r.probing = true
+		}
+	}
+	if s != nil {
+		s.withdrawLocked()
+	}
+	t.update()
+}
+
+// loggedIn counts a server that is no longer being opened.
+func (t seat) loggedIn(now wire.Time, ok bool) {
+	for _, b := range t {
+		b.logins--
+		b.refusal = b.refusal.over(b, now, ok)
+	}
+	t.update()
+}
+
+func (t seat) update() {
+	for _, b := range t {
+		b.update()
+	}
+}
+
+// update says anew from whom b takes servers for those who wait.
+func (b *budget) update() { b.claim.Store(int32(b.wanted())) }
+
+// wanted is how many servers the pool has whose claim is the first that neither
+// room nor a server that takes its leave will meet.
+func (b *budget) wanted() int {
+	if b.open-b.leaving > b.limit {
+		return claimAll
+	}
+	coming := b.coming()
+	if len(b.claims) == 0 || coming >= len(b.claims) {
+		return claimNone
+	}
+	if coming <= 0 {
+		return int(slices.MinFunc(b.claims, before).pool.size.Load())
+	}
+	sorted := slices.SortedFunc(slices.Values(b.claims), before)
+	return int(sorted[coming].pool.size.Load())
+}
+
+// first is who has the first claim, none or one. The caller holds mu.
+func (b *budget) first() []*Shard {
+	if len(b.claims) == 0 {
+		return nil
+	}
+	return []*Shard{slices.MinFunc(b.claims, before)}
+}
+
+// nextLocked are those whom budgets of t can serve now. Wake them when mu is free.
+func (t seat) nextLocked() (next []*Shard) {
+	for _, b := range t {
+		if b.open < b.most() {
+			next = append(next, b.first()...)
+		}
+	}
+	return next
+}
+
+// wakeShards lets them try again to open servers.
+func wakeShards(shards []*Shard) {
+	for _, s := range shards {
+		s.w.loop.Post(s.provide)
+	}
+}
+
+// stake enters s among those that b keeps waiting.
+func (p *Pooler) stake(s *Shard, b *budget) {
+	p.mu.Lock()
+	next := s.withdrawLocked().nextLocked()
+	s.claims = b
+	b.claims = append(b.claims, s)
+	b.update()
+	p.mu.Unlock()
+	wakeShards(next)
+}
+
+// withdraw ends the claim of s, if it has one, and lets those behind it have a
+// look.
+func (p *Pooler) withdraw(s *Shard) {
+	p.mu.Lock()
+	next := s.withdrawLocked().nextLocked()
+	p.mu.Unlock()
+	wakeShards(next)
+}
+
+// withdrawLocked ends the claim of s, and returns with whom it had one.
+func (s *Shard) withdrawLocked() seat {
+	b := s.claims
+	if b == nil {
+		return nil
+	}
+	s.claims = nil
+	b.claims = slices.DeleteFunc(b.claims, func(o *Shard) bool { return o == s })
+	if len(b.claims) == 0 {
+		b.claims = nil
+	}
+	b.update()
+	return seat{b}
+}
