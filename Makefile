@@ -96,6 +96,10 @@ vuln: ## check against Go's vulnerability database
 generate: ## regenerate what is generated (docs/settings.md)
 	$(GO) generate ./...
 
+.PHONY: buildpacks
+buildpacks: ## make bin/buildpacks: for Heroku, classic and Cloud Native (VERSION=x.y.z for a release)
+	@configs/heroku/pack bin/buildpacks $(VERSION)
+
 .PHONY: clean
 clean: ## remove what was built and downloaded
 	rm -rf bin .cache
