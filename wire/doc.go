@@ -17,6 +17,7 @@
 //	wire/secure  TLS, without sockets: handshakes, and sessions for the loops
 //	wire         this package
 //	configs      pgbouncer.ini, read into one immutable Snapshot
+//	configs/dyno a pgbouncer.ini made of the environment, for pgweir exec
 //	integration  real Postgres, the simulator, transcripts, real drivers, benchmarks
 //
 // Imports run one way, cmd -> admin -> pool -> auth -> wire. configs imports
