@@ -100,8 +100,8 @@ func (a *sums) init() {
 }
 
 // sit counts a seat, also among those of ways.
-func (a *sums) sit(t seat, ways ...map[*budget]int) {
-	for _, b := range t {
+func (a *sums) sit(t *seat, ways ...map[*budget]int) {
+	for _, b := range t.all() {
 		a.seats[b]++
 		for _, way := range ways {
 			way[b]++
@@ -301,7 +301,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		must(b.inherited || b.logins == a.logins[b], "%v counts %d logins, and has %d", key, b.logins, a.logins[b])
 		must(b.leaving == a.leaving[b], "%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
 		must(len(b.claims) == a.claims[b], "%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
-		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat, b) } // a reload will be noticed soon
+		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat.all(), b) } // a reload will be noticed soon
 		must(slices.ContainsFunc(b.claims, strange) || int(b.claim.Load()) == b.wanted(), "%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
 		must(!quiet || b.inherited || b.open == a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
 	}
@@ -311,7 +311,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 	for _, q := range p.pools {
 		must(q.leaving == a.farewells[q.slots], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q.slots])
 		must(int(q.size.Load()) == q.open-q.leaving, "%s tells of %d servers, and has %d", q.name(), q.size.Load(), q.open-q.leaving)
-		for _, b := range q.seat {
+		for _, b := range q.seat.all() {
 			must(slices.Contains(b.pools, q), "%s leads to %v, which does not know it", q.name(), b.key)
 		}
 	}
@@ -326,10 +326,11 @@ func (s *Shard) checkServed() {
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
+	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
-			must(o.idle.n == 0, "%s has a waiter, and an idle server stands on loop %d", name, i)
+			must(o.idle.n == 0 || exchanged, "%s has a waiter, and an idle server stands on loop %d", name, i)
 			unused += o.used.n
 			tested += o.tested.n
 		}
@@ -417,7 +418,7 @@ func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
 		return WaitUser
 	}
-	if a.budget = q.seat.refuses(a); a.budget != nil {
+	if a.budget = q.seat.all().refuses(a); a.budget != nil {
 		return WaitPlan
 	}
 	return WaitNone
