@@ -326,6 +326,7 @@ func (s *Shard) checkServed() {
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
+	must(s.reasonHolds(), "%s is said to wait for %v, which is not so", name, s.reason())
 	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
@@ -367,6 +368,31 @@ func (s *Shard) checkServed() {
 			}
 		}
 	}
+}
+
+// reasonHolds reports whether the reason that the waiters of s are told is true.
+func (s *Shard) reasonHolds() bool {
+	q, set := s.pool, s.pool.settings.Load()
+	switch s.reason() {
+	case WaitOpening:
+		return s.opening.n > 0 || q.logins > 0 || s.held == WaitPool // slots that are about to be free
+	case WaitCheck:
+		return s.tested.n > 0
+	case WaitLogins:
+		return q.logins >= max(1, s.w.p.Snapshot().Main.MaxLoginConcurrency)
+	case WaitBackoff:
+		return q.failure.Load() != nil
+	case WaitPool, WaitReserve:
+		return set.PoolSize > 0 && q.open >= set.PoolSize
+	case WaitDatabase:
+		return set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections
+	case WaitUser:
+		return set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections
+	case WaitPlan:
+		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+		return s.claims != nil && (!s.claims.admits(&a) || s.retry() != 0) // the next tick tries
+	}
+	return false // a server from another loop is here by now, and there is no pause
 }
 
 // retry is until when the budget that holds s lets nobody try, 0 if it has not
