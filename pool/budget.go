@@ -33,6 +33,8 @@ type budget struct {
 	refusal *refusal // nil: Postgres let everybody in lately
 	refused uint64   // logins that Postgres refused because it was full
 	claims  []*Shard // those that the budget keeps waiting, in the order of their coming
+	seeker  *Shard   // the first of them that nothing on its way will serve, nil if there is none
+	news    bool     // it has not heard of that yet: nextLocked tells it
 
 	inherited bool // servers of pools that are gone may be among open
 
@@ -264,6 +266,23 @@ func (t seat) take(s *Shard) {
 	t.update()
 }
 
+// leave counts a server that begins to take its leave.
+func (t seat) leave() {
+	for _, b := range t {
+		b.leaving++
+	}
+	t.update()
+}
+
+// give counts out a server that is gone; leaving is 1 if it took its leave.
+func (t seat) give(leaving int) {
+	for _, b := range t {
+		b.open--
+		b.leaving -= leaving
+	}
+	t.update()
+}
+
 // loggedIn counts a server that is no longer being opened.
 func (t seat) loggedIn(now wire.Time, ok bool) {
 	for _, b := range t {
@@ -279,24 +298,39 @@ func (t seat) update() {
 	}
 }
 
-// update says anew from whom b takes servers for those who wait.
-func (b *budget) update() { b.claim.Store(int32(b.wanted())) }
-
-// wanted is how many servers the pool has whose claim is the first that neither
-// room nor a server that takes its leave will meet.
-func (b *budget) wanted() int {
-	if b.open-b.leaving > b.limit {
-		return claimAll
+// update finds out anew who has to look for a server to be closed, and says from
+// whom b takes those that are released. It is called whenever anything has
+// changed that b or its claims count.
+func (b *budget) update() {
+	if s := b.unmet(); s != b.seeker {
+		b.seeker, b.news = s, s != nil
 	}
+	b.claim.Store(int32(b.wanted()))
+}
+
+// unmet is who has the first claim that neither room nor a server that takes
+// its leave will meet, nil if there is none.
+func (b *budget) unmet() *Shard {
 	coming := b.coming()
-	if len(b.claims) == 0 || coming >= len(b.claims) {
+	switch {
+	case len(b.claims) == 0 || coming >= len(b.claims):
+		return nil
+	case coming <= 0:
+		return slices.MinFunc(b.claims, before)
+	}
+	return slices.SortedStableFunc(slices.Values(b.claims), before)[coming]
+}
+
+// wanted is how many servers the pool of the seeker has, or that some have to
+// go.
+func (b *budget) wanted() int {
+	switch {
+	case b.open-b.leaving > b.limit:
+		return claimAll
+	case b.seeker == nil:
 		return claimNone
 	}
-	if coming <= 0 {
-		return int(slices.MinFunc(b.claims, before).pool.size.Load())
-	}
-	sorted := slices.SortedFunc(slices.Values(b.claims), before)
-	return int(sorted[coming].pool.size.Load())
+	return int(b.seeker.pool.size.Load())
 }
 
 // first is who has the first claim, none or one. The caller holds mu.
@@ -308,9 +342,14 @@ func (b *budget) first() []*Shard {
 }
 
 // nextLocked are those whom budgets of t can serve now, or one whose login may
-// find out whether there is room again. Wake them when mu is free.
+// find out whether there is room again; and who has to look for a server to be
+// closed since the last update. Wake them when mu is free.
 func (t seat) nextLocked(now wire.Time) (next []*Shard) {
 	for _, b := range t {
+		if b.news {
+			b.news = false
+			next = append(next, b.seeker)
+		}
 		if b.open < b.most() || b.refusal.lets(b, now) {
 			next = append(next, b.first()...)
 		}
@@ -332,6 +371,7 @@ func (p *Pooler) stake(s *Shard, b *budget) {
 	s.claims = b
 	b.claims = append(b.claims, s)
 	b.update()
+	next = append(next, seat{b}.nextLocked(s.w.now())...)
 	p.mu.Unlock()
 	wakeShards(next)
 }

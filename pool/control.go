@@ -451,6 +451,9 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 // forgetLocked removes a pool, and its statistics with it. Whoever is still in
 // it stays until its end, but nobody finds it any more. forgetShards follows.
 func (p *Pooler) forgetLocked(q *Pool) {
+	if q.removed {
+		return
+	}
 	if p.pools[q.key()] == q {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
@@ -458,7 +461,7 @@ func (p *Pooler) forgetLocked(q *Pool) {
 	for _, b := range q.seat {
 		p.riseLocked(q, b)
 	}
-	q.seat = nil
+	q.seat, q.removed = nil, true
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)

@@ -54,9 +54,11 @@ func (v *Server) offer() {
 			continue
 		}
 		p.mu.Lock()
-		next := b.first()
+		s := b.seeker
 		p.mu.Unlock()
-		wakeShards(next)
+		if s != nil {
+			wakeShards([]*Shard{s})
+		}
 	}
 }
 
@@ -100,7 +102,7 @@ func (b *budget) victim(s *Shard, now wire.Time) (found *lane, later bool) {
 			case t == 0 || found != nil && t >= oldest:
 			case q.spares(s.pool, wire.Time(t), now):
 				found, oldest = l, t
-			case !q.waits():
+			default:
 				later = true
 			}
 		}

@@ -1,16 +1,28 @@
 package pool
 
 import (
+	"sync/atomic"
+
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/wire"
 )
 
-// slots count the servers under one limit, those being opened included. They
-// outlive the Database or Pool that they belong to for as long as there are
-// any: a successor of the same name goes on counting from there.
+// slots count the servers under one limit. They outlive the Database or Pool
+// that they belong to for as long as there are any: a successor of the same name
+// goes on counting from there, and both count in the same place.
 type slots struct {
-	open      int
-	inherited bool // servers of a predecessor may be among them
+	open      int          // being opened, open, and taking their leave
+	leaving   int          // of these, taking their leave
+	size      atomic.Int32 // open less leaving; written under mu
+	seat      seat         // of a pool: that of its servers to come, nil if it leads nowhere
+	inherited bool         // servers of a predecessor may be among them
+}
+
+// count counts servers in and out. The caller holds mu.
+func (s *slots) count(open, leaving int) {
+	s.open += open
+	s.leaving += leaving
+	s.size.Store(int32(s.open - s.leaving))
 }
 
 // retired are the slots of what was removed while servers of it were open.
@@ -72,13 +84,12 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 		h = WaitNone
 	}
 	if h == WaitNone {
-		q.open++
+		q.count(1, 0)
 		q.logins++
-		q.db.open++
+		q.db.count(1, 0)
 		q.user.open++
 		q.db.idleSince = 0
 		q.gained.Store(int64(a.now))
-		q.size.Store(int32(q.open - q.leaving))
 		a.seat = q.seat
 		a.seat.take(a.shard)
 	}
@@ -92,8 +103,8 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 
 // obstacleLocked is what stands in the way of one more server of q.
 func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
-	if q.seat == nil {
-		return WaitPause // the pool was removed
+	if q.removed {
+		return WaitPause
 	}
 	set := q.settings.Load()
 	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
@@ -139,6 +150,7 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 		q.gained.Store(int64(now))
 	}
 	t.loggedIn(now, ok)
+	q.seat.update() // another one, since a reload
 	next := t.nextLocked(now)
 	p.mu.Unlock()
 	wakeShards(next)
@@ -147,19 +159,20 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 
 // free gives back the slot of a server of q, which is closed, and wakes
 // whoever waits for one.
-func (p *Pooler) free(q *Pool, t seat) {
+func (p *Pooler) free(q *Pool, t seat) { p.vacate(q, t, 0) }
+
+// vacate is free; leaving is 1 for a server that was taking its leave.
+func (p *Pooler) vacate(q *Pool, t seat, leaving int) {
 	p.mu.Lock()
-	q.open--
-	q.size.Store(int32(q.open - q.leaving))
-	q.db.open--
+	q.count(-1, -leaving)
+	q.db.count(-1, 0)
 	q.user.open--
+	t.give(leaving)
 	for _, b := range t {
-		b.open--
 		p.sweepLocked(b)
 	}
-	t.update()
 	q.seat.update() // another one, since a reload
-	next := t.nextLocked(p.opts.Now())
+	next := append(t.nextLocked(p.opts.Now()), q.seat.nextLocked(p.opts.Now())...)
 	p.wakeChoresLocked()
 	p.mu.Unlock()
 	wakeShards(next)

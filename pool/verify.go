@@ -87,7 +87,7 @@ type sums struct {
 	seats              map[*budget]int // of servers, openings and farewells
 	logins, leaving    map[*budget]int
 	claims             map[*budget]int
-	farewells          map[*Pool]int
+	farewells          map[*slots]int
 	starving, evicting int
 	steady             bool
 }
@@ -95,7 +95,7 @@ type sums struct {
 func (a *sums) init() {
 	a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
 	a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
-	a.farewells = map[*Pool]int{}
+	a.farewells = map[*slots]int{}
 	a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
 }
 
@@ -128,7 +128,7 @@ func (w *Worker) verify(a *sums) {
 		s.verify(a)
 	}
 	walk(&w.farewells, func(f *farewell) {
-		a.farewells[f.pool]++
+		a.farewells[f.pool.slots]++
 		a.sit(f.seat, a.leaving)
 	})
 	must(hungry == len(w.hungry), "loop %d lists %d shards as hungry, and %d are", w.index, len(w.hungry), hungry)
@@ -287,7 +287,7 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 		must(q.logins == a.openings[q], "%s counts %d logins to servers, and has %d", name, q.logins, a.openings[q])
 		must(q.open >= a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 		if quiet {
-			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
+			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q.slots], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 			must(int(q.connected.Load()) == a.servers[q], "%s counts %d servers logged in to, and has %d", name, q.connected.Load(), a.servers[q])
 		}
 	}
@@ -309,7 +309,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		must(p.budgets[b.key] == b, "%v has servers, and is forgotten", b.key)
 	}
 	for _, q := range p.pools {
-		must(q.leaving == a.farewells[q], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q])
+		must(q.leaving == a.farewells[q.slots], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q.slots])
 		must(int(q.size.Load()) == q.open-q.leaving, "%s tells of %d servers, and has %d", q.name(), q.size.Load(), q.open-q.leaving)
 		for _, b := range q.seat {
 			must(slices.Contains(b.pools, q), "%s leads to %v, which does not know it", q.name(), b.key)
