@@ -10,7 +10,7 @@
 // Environment:
 //
 //	SCENARIO_ROUNDS     how often each row is measured; medians count (3)
-//	SCENARIO_SECONDS    how long one measurement lasts (8)
+//	SCENARIO_SECONDS    how long one measurement lasts (6)
 //	SCENARIO_ONLY       a regular expression: only the scenarios whose names match
 //	SCENARIO_PGBOUNCER  the PgBouncer to compare with (the one on the PATH)
 //	SCENARIO_REPORT     where to write the page (docs/scenarios.md)
@@ -68,7 +68,7 @@ func main() {
 
 // complete adds what the environment says.
 func (o *options) complete() (err error) {
-	rounds, seconds := 3, 8
+	rounds, seconds := 3, 6
 	if o.quick {
 		rounds, seconds = 1, 3
 	}

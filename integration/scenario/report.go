@@ -86,32 +86,34 @@ func (r *report) markdown(ctx context.Context) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Scenarios
 
-Written by `+"`make scenario`"+` on %s; do not edit. An app as it is deployed: Django under gunicorn, which opens a connection for
-each request (`+"`CONN_MAX_AGE=0`"+`), on a role that may have %d connections. A request reads an account and its latest entries, writes
-waits for another service for 200 ms, writes an entry and the account's balance in a transaction, and reads the entry again. %d visitors ask over connections that are
-kept; each waits for its answer and asks again. Postgres wants TLS and SCRAM, as providers do.
+Written by `+"`make scenario`"+` on %s; do not edit. An app as it is deployed: Django under gunicorn, which opens a
+connection for each request (`+"`CONN_MAX_AGE=0`"+`), on a role that may have %d connections. A request reads an account and its
+latest entries, waits for another service for 200 ms, writes an entry and the account's balance in a transaction, and
+reads the entry again. %d visitors ask over connections that are kept; each waits for its answer and asks again. Postgres
+wants TLS and SCRAM, as providers do.
 
 `, r.began.UTC().Format(time.DateOnly), roleLimit, crowd)
 	b.WriteString(r.tables())
 	fmt.Fprintf(&b, `
-%d rounds of %v in turn. Requests and failures are those of all rounds; served/s, p50 and p99 the medians of the rounds, over requests
-that were served; the ratio is the median of the ratios within a round. App, poolers, Postgres and visitors share the machine, so
-ratios hold and absolutes are this machine's. After each round the rows in the database are counted: one for each request that was served.
+%d rounds of %v in turn. Requests and failures are those of all rounds; served/s, p50 and p99 are the medians of the
+rounds, over requests that were served; the ratio is the median of the ratios within a round. App, poolers, Postgres and
+visitors share the machine, so ratios hold and absolutes are this machine's. After each round the rows in the database are
+counted: where nothing failed there is one for each request that was served, no more and no less.
 
-- **gevent workers** (`+"`gevent 2`"+`): requests are served at the same time, as many as come, so without a pooler all but the first
-  20 are told `+"`too many connections for role`"+`.
+- **gevent workers** (`+"`gevent 2`"+`): all requests that come are served at the same time, so without a pooler all but %d are
+  told `+"`too many connections for role`"+`.
 - **sync workers** (`+"`sync 32`"+`): 32 processes, each with one request at a time. Fewer meet the limit, and those fail.
-- **session SETs**: the same as the first, and each connection begins with seven SETs, as those of Rails do, whose values are
-  different for each connection. They are read back before and after the work; a request fails that finds another's. Both
-  poolers have `+"`PGBOUNCER_POOL_MODE=session`"+`: a connection keeps its server.
-- **dynos**: three, each with `+"`pgweir exec`"+`, `+"`PGWEIR_PLAN=heroku:essential-0`"+` and `+"`PGWEIR_PLAN_PROCESSES=3`"+`, and a third of the visitors. One stays,
-  two start and stop, %d times, by SIGTERM to all their processes at once. %d connections of visitors to those were cut by the app
-  when it ended; they are no failures.
+- **session SETs**: the same as the first, and each connection begins with seven SETs, as those of Rails do, whose values
+  are different for each connection. They are read back before and after the work; a request fails that finds another's.
+  Both poolers have `+"`PGBOUNCER_POOL_MODE=session`"+`: a connection keeps its server.
+- **dynos**: three, each with `+"`pgweir exec`"+`, `+"`PGWEIR_PLAN=heroku:essential-0`"+` and `+"`PGWEIR_PLAN_PROCESSES=3`"+`, and a third of
+  the visitors. One stays, two start and stop, %d times, by SIGTERM to all their processes at once. The app cut %d connections
+  of visitors when it ended; those are no failures.
 
-PgBouncer is set as Heroku's buildpack sets it, with `+"`PGBOUNCER_DEFAULT_POOL_SIZE=%d` and `PGBOUNCER_MAX_CLIENT_CONN=1000`"+`; pgweir exec
-gets the same two variables, and nothing else.
+PgBouncer is set as Heroku's buildpack sets it, with `+"`PGBOUNCER_DEFAULT_POOL_SIZE=%d`"+` and `+"`PGBOUNCER_MAX_CLIENT_CONN=1000`"+`;
+pgweir exec gets the same variables, and nothing else.
 
-`, r.rounds, r.length, r.rounds, r.cut(), poolSize)
+`, r.rounds, r.length, roleLimit, r.rounds, r.cut(), poolSize)
 	line := func(program string, args ...string) string {
 		out, err := exec.CommandContext(ctx, program, args...).Output()
 		if err != nil {

@@ -28,13 +28,12 @@ const (
 // stage is what all scenarios have: a Postgres, the app, the poolers.
 type stage struct {
 	options
-	sandbox   *sandbox.Sandbox
-	postgres  *postgres.Cluster
-	python    python
-	password  string
-	pgweirBin string
-	watch     *pgx.Conn // the superuser's, for one goroutine at a time
-	serial    int       // of what is started
+	sandbox  *sandbox.Sandbox
+	postgres *postgres.Cluster
+	python   python
+	password string
+	watch    *pgx.Conn // the superuser's, for one goroutine at a time
+	serial   int       // of what is started
 }
 
 // schema is what the app finds.
@@ -81,9 +80,6 @@ func newStage(ctx context.Context, box *sandbox.Sandbox, o options, p python) (s
 	if _, err := s.watch.Exec(ctx, schema, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return nil, err
 	}
-	// The pooler is the sandbox's, the app is not: its interpreter may be where
-	// only the caller gets to.
-	s.pgweirBin = o.pgweir
 	return s, nil
 }
 

@@ -68,13 +68,6 @@ func (v *visitors) end() *visits {
 // leave has visitors who are cut off stay away: the app is about to end.
 func (v *visitors) leave() { v.leaving.Store(true) }
 
-// served is how many requests have been served so far.
-func (v *visitors) served() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.result.served
-}
-
 // visit asks again and again until ctx ends.
 func (v *visitors) visit(ctx context.Context) {
 	question := request(v.path)
