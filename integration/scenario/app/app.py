@@ -41,7 +41,7 @@ from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection, models, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
 from django.http import HttpResponse, JsonResponse  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import get_resolver, path  # noqa: E402
 
 ACCOUNTS = 10_000
 
@@ -140,3 +140,8 @@ def compare(wanted):
 
 urlpatterns = [path("up", up), path("page", page), path("session", session)]
 application = get_wsgi_application()
+
+# Django loads these when they are first used; here it is before gunicorn forks,
+# where it does, and not once in each worker.
+assert connection.vendor == "postgresql"
+assert get_resolver().resolve("/page").func is page
