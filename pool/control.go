@@ -193,6 +193,12 @@ func (p *Pooler) waitServers(done <-chan struct{}, count func() int) {
 		case <-done:
 			return
 		}
+		select {
+		case <-done: // too
+			return
+		default:
+		}
+		p.workers[0].ask(func() {}) // more may have closed in the same turn
 	}
 }
 
@@ -328,11 +334,7 @@ func (p *Pooler) named(name, verb string) ([]*Database, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]*Database, 0, len(p.databases))
-	for _, d := range p.databases {
-		all = append(all, d)
-	}
-	return all, nil
+	return slices.Collect(maps.Values(p.databases)), nil
 }
 
 // Reconnect closes every server, of one database or ("") of all, as soon as

@@ -130,6 +130,7 @@ func (k *socket) breakShake() {
 	if s := k.shake; s != nil {
 		k.shake = nil
 		s.feed(nil, true)
+		k.w.settle()
 	}
 }
 
@@ -140,6 +141,7 @@ func (k *socket) hear(p []byte) {
 		return
 	case k.shake != nil:
 		k.shake.feed(p, false)
+		k.w.settle()
 		return
 	case k.far != nil:
 		plain, reply, err := k.far.Open(nil, p, nil)
