@@ -24,7 +24,7 @@ type sharing struct {
 	rng      *rand.Rand
 	limit    int   // of the plan
 	held     []int // servers of each tenant, but for those that take their leave
-	room     int // connections that Postgres allows
+	room     int   // connections that Postgres allows
 	servers  []*sharedServer
 	clients  []*tenantClient
 	timers   []timer
