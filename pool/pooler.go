@@ -272,7 +272,7 @@ type Pool struct {
 
 	// Guarded by Pooler.mu:
 	*slots
-	logins  int  // servers being opened
+	logins  int     // servers being opened
 	removed bool    // by a reload, KILL, or time: no server is opened for it any more
 	led     budgets // removed: where its servers counted
 	idleFor wire.Time
