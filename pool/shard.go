@@ -344,6 +344,7 @@ func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
 		c := s.waiting.head
 		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
+		a.instead = c.awaitsOwn() && s.idle.n > 0 // see exchange
 		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()
