@@ -468,18 +468,26 @@ func (p *Pooler) forgetLocked(q *Pool) {
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
 	old := q.seat.all()
-	q.seat, q.removed = nil, true
+	q.seat, q.removed, q.led = nil, true, old
 	p.leadLocked(q, old)
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)
 }
 
-// forgetShards drops what the loops hold of pools that are gone.
+// forgetShards drops what the loops hold of pools that are gone, and wakes those
+// who wait for a limit that only they had.
 func (p *Pooler) forgetShards(pools []*Pool) {
 	if len(pools) == 0 {
 		return
 	}
+	p.mu.Lock()
+	var next []*Shard
+	for _, q := range pools {
+		next = append(next, q.led.nextLocked(p.opts.Now())...)
+	}
+	p.mu.Unlock()
+	wakeShards(next)
 	p.each(func(w *Worker) {
 		for _, q := range pools {
 			w.forget(q)

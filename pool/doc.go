@@ -61,6 +61,7 @@
 //	shard.go     waiting, pairing, moving servers between loops, opening
 //	slots.go     limits; wait.go why a client waits
 //	budget.go    connections that pools share; share.go who gets how many of them
+//	seat.go      in which budgets servers count
 //	farewell.go  servers that were told to end; live.go what Postgres allows
 //	refusal.go   what follows when it is full; plans.go SHOW PLANS, limits of clients
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that

@@ -272,8 +272,9 @@ type Pool struct {
 
 	// Guarded by Pooler.mu:
 	*slots
-	logins  int  // servers being opened
-	removed bool // by a reload, KILL, or time: no server is opened for it any more
+	logins  int     // servers being opened
+	removed bool    // by a reload, KILL, or time: no server is opened for it any more
+	led     budgets // removed: where its servers counted
 	idleFor wire.Time
 	liveFor wire.Time // when a server was last asked for its limits, 0: ask
 	liveOf  uint32    // and of which generation it was

@@ -31,7 +31,10 @@ type Shard struct {
 
 	held  WaitReason // what kept a server from being opened for the waiters of this shard
 	asked bool       // another loop was asked for an idle server, and has not answered
-	waits *waits     // nil until somebody waits
+
+	blocked bool // the oldest waiter awaits a slot for a server of its own, and those behind it could be served
+
+	waits *waits // nil until somebody waits
 
 	claims  *budget // WaitPlan: which one; guarded by Pooler.mu, and changed on this loop only
 	resting bool    // seek will be called again
@@ -96,6 +99,10 @@ func (s *Shard) publishWaiters() {
 	}
 	if s.lane.oldest.Load() != since {
 		s.lane.oldest.Store(since)
+	}
+	if s.blocked {
+		s.blocked = false
+		s.w.loop.Post(s.provide)
 	}
 	if s.used.n > 0 {
 		s.publishIdle() // whether they may be given up hangs on the waiters
@@ -296,6 +303,7 @@ func (s *Shard) provide() {
 
 // supply is provide without the note.
 func (s *Shard) supply() {
+	s.blocked = false
 	if s.logins > 0 {
 		s.welcomeWaiters()
 	}
@@ -312,6 +320,7 @@ func (s *Shard) supply() {
 		}
 		if c.awaitsOwn() {
 			if !s.exchange(c, v) && s.w.p.vacating(s.pool) {
+				s.blocked = true
 				break
 			}
 		} else if s.pair(c, v) {
@@ -344,6 +353,7 @@ func (s *Shard) open() {
 	for s.opening.n+s.tested.n < s.waiting.n {
 		c := s.waiting.head
 		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
+		a.instead = c.awaitsOwn() && s.idle.n > 0 // see exchange
 		if h := s.reserve(&a); h != WaitNone {
 			s.setHeld(h)
 			s.testElsewhere()

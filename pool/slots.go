@@ -191,8 +191,8 @@ func (p *Pooler) wakeStarved() {
 	}
 }
 
-// victim is the lane of the server that has been idle for longest among those
-// that share the limit h with q, nil if none is idle.
+// victim is the lane of the server that has been idle for longest among those of
+// other pools that share the limit h with q, nil if none is idle.
 func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,6 +205,9 @@ func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	for _, other := range among {
 		if other.leaving > 0 {
 			return nil // a slot will be free soon
+		}
+		if other == q {
+			continue // what it has is checked, or comes over
 		}
 		for i := range other.lanes {
 			l := &other.lanes[i]
