@@ -81,17 +81,24 @@ func (c *Client) replicates() bool {
 }
 
 // exchange opens a server for c, the oldest waiter, instead of giving it v, which
-// is free. If there is no room for both, v is closed.
+// is free. If there is no room for both, v is closed. There is none even then if
+// a limit was lowered.
 func (s *Shard) exchange(c *Client, v *Server) {
 	p, now := s.w.p, s.w.now()
-	switch {
-	case p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) != WaitNone:
-		p.reserve(s.pool, ask{now: now, swap: true})
-		v.close("evicted for "+WaitPool.String(), true)
-	case v.state != ServerIdle:
-		s.w.offer(v)
+	if p.reserve(s.pool, ask{now: now, anew: c.login.trial != nil}) == WaitNone {
+		if v.state != ServerIdle {
+			s.w.offer(v)
+		}
+		s.connectFor(c)
+		return
 	}
-	s.connectFor(c)
+	room := p.reserve(s.pool, ask{now: now, swap: true}) == WaitNone
+	v.close("evicted for "+WaitPool.String(), true)
+	if room {
+		s.connectFor(c)
+		return
+	}
+	s.w.loop.Post(s.provide)
 }
 
 // connectFor opens a server for c, the oldest waiter. The caller took a slot.

@@ -55,7 +55,7 @@ type ask struct {
 	oldest wire.Time // since when the pool's oldest waiter waits, 0 if nobody does
 	fill   int       // if not 0: only up to so many servers
 	anew   bool      // with a secret of its own: that another one was refused does not count
-	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
+	swap   bool      // the caller closes a server of the pool in the same breath, and this one takes its place
 }
 
 // reserve takes a slot for one more server of q: the only place where the
@@ -64,7 +64,7 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a ask) WaitReason {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if h := p.obstacleLocked(q, a); h != WaitNone && !a.swap {
+	if h := p.obstacleLocked(q, a); h != WaitNone {
 		return h
 	}
 	q.open++
@@ -78,29 +78,33 @@ func (p *Pooler) reserve(q *Pool, a ask) WaitReason {
 // obstacleLocked is what stands in the way of one more server of q.
 func (p *Pooler) obstacleLocked(q *Pool, a ask) WaitReason {
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
+	open, ofDB, ofUser := q.open, q.db.open, q.user.open
+	if a.swap {
+		open, ofDB, ofUser = open-1, ofDB-1, ofUser-1
+	}
+	if f := q.failure.Load(); f != nil && a.now < f.until && !a.swap && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
-	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
+	if !a.swap && q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
 		return WaitLogins
 	}
-	if a.fill > 0 && q.open >= a.fill {
+	if a.fill > 0 && open >= a.fill {
 		return WaitPool
 	}
-	if set.PoolSize > 0 && q.open >= set.PoolSize {
+	if set.PoolSize > 0 && open >= set.PoolSize {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
-		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
+		case a.oldest == 0 || patience == 0 || open >= set.PoolSize+set.ReservePoolSize:
 			return WaitPool
 		case a.now.Sub(a.oldest) < patience:
 			return WaitReserve
 		}
 		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
-	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
+	if set.MaxDBConnections > 0 && ofDB >= set.MaxDBConnections {
 		return WaitDatabase
 	}
-	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
+	if set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections {
 		return WaitUser
 	}
 	return WaitNone

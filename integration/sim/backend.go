@@ -18,6 +18,8 @@ type backend struct {
 	pid         uint32
 	key         []byte
 	entry, user string
+	walks       bool // serves replication
+	owner       int  // if so: the one client that it may serve, 0 before that has asked
 	up          bool // logged in
 
 	in     []byte
@@ -439,6 +441,7 @@ func (b *backend) complete(text string) { b.emit(wire.AppendCommandComplete(nil,
 func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	w := b.pg.w
 	b.last = s.tag
+	b.checkOwner(s)
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
 		then(tagged("25P02", "current transaction is aborted, commands ignored until end of transaction block", s.tag))
 		return
@@ -523,6 +526,9 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 		if s.arg(0, 0) < 0 {
 			b.copyEnd(tagged("23505", "duplicate key", s.tag))
 		}
+		return
+	case "stream":
+		b.stream(s, then)
 		return
 	case "die":
 		b.fatal("57P01", "terminating connection "+s.tag.String())

@@ -36,6 +36,7 @@ type client struct {
 	database       string
 	right          bool        // the password, user and database are right
 	want           [][2]string // parameters of the startup packet
+	walks          string      // that of replication, "" for none
 	exchange       *auth.ServerExchange
 	granted        bool
 	key            []byte
@@ -113,6 +114,9 @@ func (w *World) arrive() *client {
 			c.want = append(c.want, [2]string{p.name, p.value})
 		}
 	}
+	if w.chance(10) {
+		c.walks, c.next = pick(w, "database", "true"), (*client).walk
+	}
 	c.enter("client " + strconv.Itoa(c.id))
 	if w.chance(4) {
 		w.after(w.between(0, 2*time.Second), c.vanish)
@@ -168,6 +172,9 @@ func (c *client) hello() {
 // startup is the StartupMessage.
 func (c *client) startup() []byte {
 	params := append([][2]string{{"user", c.user}, {"database", c.database}}, c.want...)
+	if c.walks != "" {
+		params = append(params, [2]string{"replication", c.walks})
+	}
 	p := wire.AppendStartup(nil, params)
 	if c.w.chance(10) {
 		p[7] = 2 // protocol 3.2

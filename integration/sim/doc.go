@@ -10,6 +10,7 @@
 //	postgres.go    the server process: logins, limits, restarts, cancel requests
 //	backend.go     one session of it: the protocol's state machine
 //	extended.go    its messages of COPY and of the extended protocol
+//	walsender.go   replication, on both sides
 //	sql.go         what the session's queries may say, and their effects
 //	guc.go         the session's parameters
 //	dialer.go      pool.Dialer in front of it

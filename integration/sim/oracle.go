@@ -186,7 +186,7 @@ func (c *client) readyReply(typ byte, body []byte) bool {
 	}
 	c.pop()
 	c.sure = c.sure || len(c.queue) == 0
-	if c.status == wire.TxIdle && !c.w.set.session() && len(c.queue) == 0 {
+	if c.status == wire.TxIdle && !c.w.set.session() && c.walks == "" && len(c.queue) == 0 {
 		c.pid = 0
 	}
 	return true
@@ -262,6 +262,20 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 			return ok, false
 		}
 		return text == "COPY"+tag && e.phase == phaseCopied, true
+	case "stream":
+		switch typ {
+		case wire.CopyBothResponse:
+			ok = e.phase == phaseBegin
+			e.phase = phaseCopyIn
+			return ok, false
+		case wire.CopyData:
+			return e.phase == phaseCopyIn && string(body) == s.tag.String()+" from the log\n", false
+		case wire.CopyDone:
+			ok = e.phase == phaseCopyIn && e.ended
+			e.phase = phaseCopied
+			return ok, false
+		}
+		return text == "COPY"+tag && e.phase == phaseCopied, true
 	case "copyin":
 		if typ == wire.CopyInResponse {
 			ok = e.phase == phaseBegin
@@ -304,7 +318,7 @@ func (c *client) row(s *stmt, body []byte) {
 		c.wrong("a row whose filler of %d bytes is %s", s.arg(1, 0), show([]byte(cols[4])))
 	}
 	pid, _ := strconv.Atoi(cols[1])
-	if (c.status != wire.TxIdle || w.set.session()) && c.pid != 0 && pid != c.pid {
+	if (c.status != wire.TxIdle || w.set.session() || c.walks != "") && c.pid != 0 && pid != c.pid {
 		c.wrong("a row from session %d within session %d", pid, c.pid)
 	}
 	c.pid = pid
@@ -481,8 +495,16 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 			return true
 		case "28000", "53300", "57P03":
 			return failing
+		case "22023":
+			return c.walks != "" && c.stage != stageReady && c.oddParams()
 		}
 		return false
+	case c.walks != "" && c.stage != stageReady && slices.Contains([]string{
+		"connect failed", "connect timeout", "server DNS lookup failed", "server conn crashed?",
+	}, text): // nobody else's login was to be waited for
+		return failing
+	case text == "database configuration changed":
+		return c.walks != "" && w.operator.acts
 	case text == "server conn crashed?":
 		return w.books.crashes > 0
 	case text == "cancel request of unknown outcome":
