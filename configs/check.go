@@ -82,6 +82,7 @@ func (l *loader) check() {
 	if l.old == nil {
 		l.checkFolders(m)
 	}
+	l.checkClaims()
 	l.checkLimits(m, openFiles())
 }
 

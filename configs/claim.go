@@ -231,3 +231,24 @@ func (c *Claim) larger(processes int) string {
 	}
 	return ""
 }
+
+// checkClaims warns of plans that can't be meant so.
+func (l *loader) checkClaims() {
+	servers := make(map[string]*Claim) // the first preset on each server
+	for _, c := range l.snap.Claims() {
+		at := l.databaseAt[c.Entries[0]]
+		if room, n := c.Room(), l.snap.Main.PlanProcesses; room > 0 && room < n {
+			l.warnAt(at, fmt.Sprintf("plan %s on %s has room for %d connections, and plan_processes is %d; each process opens one all the same",
+				c.Plan.Name, c.On, room, n))
+		}
+		if !c.Plan.Preset() || c.Plan.Scope != ScopeServer {
+			continue
+		}
+		if first := servers[c.On]; first != nil {
+			l.warnAt(at, fmt.Sprintf("plan %s on %s: database %s has plan %s there; a server has one plan, and these two are counted apart",
+				c.Plan.Name, c.On, first.Entries[0], first.Plan.Name))
+			continue
+		}
+		servers[c.On] = c
+	}
+}

@@ -126,3 +126,29 @@ func TestFits(t *testing.T) {
 		}
 	}
 }
+
+// TestClaimWarnings: what is wrong with plans that each are right.
+func TestClaimWarnings(t *testing.T) {
+	const main = "[pgbouncer]\nauth_file = users.txt\nplan_processes = 30\n[databases]\n"
+	for _, test := range []struct{ text, want string }{
+		{main + "x = host=h user=a plan=heroku:standard-0\ny = host=h user=a plan=heroku:standard-0\nz = host=i user=a plan=rds:db.t4g.small\n", ""},
+		{
+			main + "x = host=h user=a plan=heroku:standard-0\ny = host=h user=a plan=rds:db.t4g.small\n",
+			"claims.ini:6: plan rds:db.t4g.small on h:5432: database x has plan heroku:standard-0 there; a server has one plan, and these two are counted apart\n",
+		},
+		{
+			main + "x = host=h user=a plan=heroku:mini\n",
+			"claims.ini:5: plan heroku:mini on a@h:5432 has room for 18 connections, and plan_processes is 30; each process opens one all the same\n",
+		},
+	} {
+		var got strings.Builder
+		for _, p := range parsed(t, test.text).Warnings {
+			if !strings.HasSuffix(p.Text, "not limited yet") {
+				fmt.Fprintln(&got, p)
+			}
+		}
+		if got.String() != test.want {
+			t.Errorf("warnings:\n%swant\n%s", &got, test.want)
+		}
+	}
+}

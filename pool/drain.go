@@ -127,6 +127,7 @@ func (p *Pooler) drained(d *draining) {
 	var left atomic.Int32
 	left.Store(int32(len(p.workers)))
 	p.each(func(w *Worker) {
+		w.dropLookups()
 		for _, s := range w.all {
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
 				l.each(func(v *Server) { v.close("pooler is shutting down", true) })

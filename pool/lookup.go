@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -216,6 +217,9 @@ func (w *Worker) lookUp(q question, db *Database, a asker) {
 		a.tell(answer{err: wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonConfig}})
 		return
 	}
+	if d := w.p.drain.Load(); d != nil && d.ending.Load() {
+		return // a is gone
+	}
 	k := w.lookups[q]
 	if k == nil {
 		k = &lookup{question: q, db: db, w: w, began: w.now()}
@@ -279,16 +283,25 @@ const lonely = 5 * time.Second
 // should when nobody waits for them. Each login has a timeout of its own; who
 // came late has time left.
 func (w *Worker) tickLookups(now wire.Time, main *configs.Main) {
-	var ended []*lookup
-	for _, k := range w.lookups {
+	for _, k := range w.eachLookup() {
 		if late(now, k.began, main.ClientLoginTimeout) || len(k.askers) == 0 && late(now, k.began, lonely) {
-			ended = append(ended, k)
+			k.late = true
+			k.client.disconnect(false, "the auth_query took longer than client_login_timeout")
 		}
 	}
-	slices.SortFunc(ended, func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
-	for _, k := range ended {
-		k.late = true
-		k.client.disconnect(false, "the auth_query took longer than client_login_timeout")
+}
+
+// eachLookup lists the lookups under way, the oldest first.
+func (w *Worker) eachLookup() []*lookup {
+	return slices.SortedFunc(maps.Values(w.lookups), func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
+}
+
+// dropLookups gives up all lookups at the end of a drain, when nobody is left who
+// may wait for them.
+func (w *Worker) dropLookups() {
+	for _, k := range w.eachLookup() {
+		k.over, k.askers = true, nil
+		k.finish()
 	}
 }
 
