@@ -495,6 +495,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 			return true
 		case "28000", "53300", "57P03":
 			return failing
+		case "28P01": // the pool is a new one, and nobody has sent the password again
+			return w.set.passthrough() && (failing || w.books.kills > 0 || w.set.removals > 0 || w.operator.acts)
 		case "22023":
 			return c.walks != "" && c.stage != stageReady && c.oddParams()
 		}
@@ -525,6 +527,9 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return w.set.main["max_client_conn"] == "5" && c.stage != stageReady
 	case strings.HasPrefix(text, "client connections exceeded"):
 		return c.stage != stageReady
+	case w.set.passthrough() && c.stage != stageReady && failing &&
+		(text == "password authentication failed" || text == "too many failed logins, try again later"):
+		return true // the server has refused the login for another reason
 	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
 	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):

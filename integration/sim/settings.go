@@ -75,7 +75,7 @@ func (s *settings) draw(w *World) {
 	}
 	s.main = map[string]string{
 		"pool_mode":                   mode,
-		"auth_type":                   pick(w, "trust", "trust", "plain", "md5", "scram-sha-256", "any"),
+		"auth_type":                   pick(w, "trust", "trust", "plain", "md5", "scram-sha-256", "any", "passthrough"),
 		"scram_iterations":            "2",
 		"admin_users":                 "root",
 		"unix_socket_dir":             "",
@@ -116,6 +116,10 @@ func (s *settings) draw(w *World) {
 		"max_db_client_connections":   pick(w, "0", "0", "0", "6"),
 		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
 	}
+	if s.passthrough() {
+		s.main["unix_socket_dir"] = "/run" // nobody may send a password otherwise
+		s.main["auth_passthrough_cache"] = pick(w, "60", "1", "0")
+	}
 	if w.chance(3) { // nobody but the owner is in the auth_file
 		s.main["auth_user"], s.main["auth_query"] = "owner", "lookup"
 		s.main["auth_query_cache"] = pick(w, "0", "0.5", "60")
@@ -130,6 +134,11 @@ func (s *settings) draw(w *World) {
 	if s.main["auth_type"] == "any" {
 		for _, d := range s.databases {
 			d["user"] = "owner"
+		}
+	}
+	if s.passthrough() {
+		for _, d := range s.databases {
+			delete(d, "user")
 		}
 	}
 	s.users = map[string]map[string]string{}
@@ -249,6 +258,9 @@ func (s *settings) change(w *World) {
 			if s.main["auth_type"] == "any" {
 				s.databases["b"]["user"] = "owner"
 			}
+			if s.passthrough() {
+				delete(s.databases["b"], "user")
+			}
 		}
 	}
 	s.note()
@@ -285,7 +297,7 @@ func (s *settings) snapshot() (*configs.Snapshot, error) {
 	var list strings.Builder
 	quote := func(t string) string { return `"` + strings.ReplaceAll(t, `"`, `""`) + `"` }
 	known := s.accounts
-	if s.main["auth_user"] != "" {
+	if s.main["auth_user"] != "" || s.passthrough() {
 		known = nil
 	}
 	for _, a := range append(slices.Clone(known), account{name: "root", secret: "toor"}, account{name: "owner", secret: "deed"}) {
@@ -293,6 +305,19 @@ func (s *settings) snapshot() (*configs.Snapshot, error) {
 	}
 	snap.Auth, err = configs.ParseUserlist("userlist.txt", list.String())
 	return snap, err
+}
+
+// passthrough reports whether the database judges passwords.
+func (s *settings) passthrough() bool { return s.main["auth_type"] == "passthrough" }
+
+// password is that of an account, "" if there is none of that name.
+func (s *settings) password(name string) string {
+	for _, a := range s.accounts {
+		if a.name == name {
+			return a.password
+		}
+	}
+	return ""
 }
 
 // session reports whether clients keep their servers, in every pool and for
