@@ -184,5 +184,6 @@ func (w *World) drain() {
 	if !w.runUntil(w.cutFrom.Add(2*pool.TickEvery+100*time.Millisecond), func() bool { return w.stopped && w.chores == 0 }) {
 		w.failf("the drain does not end: %s", w.whoIsLeft())
 	}
+	w.runUntil(w.now.Add(time.Second), w.quiet) // what the loops still tell each other
 	w.pooler.CheckEmpty()
 }
