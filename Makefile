@@ -63,7 +63,7 @@ drivers: build postgres ## hold it against the drivers that applications use, in
 
 .PHONY: sim
 sim: ## simulate: SEEDS=n many runs, or SEED=s that one alone
-	$(GO) test -count=1 -timeout 0 ./integration/sim $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
+	cd integration/sim && $(GO) test -count=1 -timeout 0 $(if $(SEED),-run '^TestSeed$$' -v -args -seed=$(SEED),-run '^TestSeeds$$' -args -seeds=$(SEEDS))
 
 .PHONY: fuzz
 fuzz: ## run every fuzzer for FUZZTIME

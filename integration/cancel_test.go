@@ -2,9 +2,11 @@ package integration
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -144,6 +146,128 @@ func TestCancel(t *testing.T) {
 	base.check(t)
 }
 
+// TestCancelAndHangUp cancels as drivers do that don't wait for anything: the
+// request, and right behind it the end of the connection. With TLS both come
+// together with the end of the handshake.
+func TestCancelAndHangUp(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, map[string]string{"default_pool_size": "1", "client_tls_sslmode": "allow"}))
+	base := atRest(t, p, database)
+	ctx := testContext(t)
+	watcher, err := db.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(ctx)
+	busy := connect(t, p, database, pgx.QueryExecModeSimpleProtocol).PgConn()
+	for round := range 20 {
+		hangUp := cancelAndHangUp
+		if round%2 == 1 {
+			hangUp = cancelAndHangUpTLS
+		}
+		sleep := make(chan error, 1)
+		go func() {
+			_, err := busy.Exec(ctx, "select pg_sleep(1000)").ReadAll()
+			sleep <- err
+		}()
+		eventually(t, "a running query", func() error {
+			n := 0
+			err := watcher.QueryRow(ctx, "select count(*) from pg_stat_activity where state = 'active' and datname = $1", database).Scan(&n)
+			if err == nil && n != 1 {
+				err = fmt.Errorf("%d run", n)
+			}
+			return err
+		})
+		if err := hangUp(p.Host, p.Port, busy.PID(), busy.SecretKey()); err != nil {
+			t.Fatal(err)
+		}
+		var pgErr *pgconn.PgError
+		if err := <-sleep; !errors.As(err, &pgErr) || pgErr.Code != queryCanceled {
+			t.Fatalf("round %d: the cancelled query ended by %v, want SQLSTATE %s", round, err, queryCanceled)
+		}
+	}
+	if err := busy.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	base.check(t)
+}
+
+// cancelRequest is a CancelRequest.
+func cancelRequest(pid uint32, key []byte) []byte {
+	const code = 80877102
+	m := binary.BigEndian.AppendUint32(nil, uint32(12+len(key)))
+	m = binary.BigEndian.AppendUint32(m, code)
+	m = binary.BigEndian.AppendUint32(m, pid)
+	return append(m, key...)
+}
+
+// cancelAndHangUp sends a CancelRequest and closes the connection.
+func cancelAndHangUp(host string, port int, pid uint32, key []byte) error {
+	conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write(cancelRequest(pid, key))
+	return errors.Join(err, conn.Close())
+}
+
+// cancelAndHangUpTLS does the same with TLS.
+func cancelAndHangUpTLS(host string, port int, pid uint32, key []byte) error {
+	conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, 8<<32|80877103)); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		return err
+	}
+	last := &keeper{Conn: conn}
+	session := tls.Client(last, &tls.Config{InsecureSkipVerify: true})
+	if err := session.Handshake(); err != nil {
+		return err
+	}
+	if _, err := session.Write(cancelRequest(pid, key)); err != nil {
+		return err
+	}
+	if err := session.CloseWrite(); err != nil {
+		return err
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil { // CloseWrite lets later writes fail
+		return err
+	}
+	_, err = conn.Write(last.kept)
+	return err
+}
+
+// keeper is a connection that keeps all that is written to it after the first
+// answer.
+type keeper struct {
+	net.Conn
+	answered bool
+	kept     []byte
+}
+
+func (k *keeper) Read(p []byte) (int, error) {
+	k.answered = true
+	return k.Conn.Read(p)
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	if !k.answered {
+		return k.Conn.Write(p)
+	}
+	k.kept = append(k.kept, p...)
+	return len(p), nil
+}
+
 // sendCancel sends a CancelRequest and waits for the connection to end.
 func sendCancel(host string, port int, pid uint32, key []byte) error {
 	conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
@@ -151,11 +275,7 @@ func sendCancel(host string, port int, pid uint32, key []byte) error {
 		return err
 	}
 	defer conn.Close()
-	const cancelRequest = 80877102
-	m := binary.BigEndian.AppendUint32(nil, uint32(12+len(key)))
-	m = binary.BigEndian.AppendUint32(m, cancelRequest)
-	m = binary.BigEndian.AppendUint32(m, pid)
-	if _, err := conn.Write(append(m, key...)); err != nil {
+	if _, err := conn.Write(cancelRequest(pid, key)); err != nil {
 		return err
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(patience / 2)); err != nil {

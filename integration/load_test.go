@@ -331,6 +331,8 @@ type limitWatch struct {
 	most    atomic.Int64
 	err     error
 	limit   int
+	last    map[int32]int // the backends, and in how many samples on end each was seen
+	stayed  int           // how many were there long enough to count, at most
 }
 
 // watchLimit watches pg_stat_activity until stop.
@@ -349,19 +351,37 @@ func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...stri
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			var n int64
-			if w.err = conn.QueryRow(context.Background(), "select count(*) from pg_stat_activity where datname = any($1)", databases).Scan(&n); w.err != nil {
+			var pids []int32
+			if w.err = conn.QueryRow(context.Background(), "select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = any($1)", databases).Scan(&pids); w.err != nil {
 				return
 			}
-			w.samples++
-			w.most.Store(max(w.most.Load(), n))
+			w.sample(pids)
 			<-tick.C
 		}
 	}()
 	return w
 }
 
-// seen is the largest number of backends so far.
+// staying is for how many samples a backend must be there to count against the
+// limit. One whose connection the pooler has closed, to open another, is seen
+// until it has noticed and gone.
+const staying = 10
+
+// sample notes which backends there are.
+func (w *limitWatch) sample(pids []int32) {
+	w.samples++
+	w.most.Store(max(w.most.Load(), int64(min(len(pids), w.limit))))
+	seen, stay := map[int32]int{}, 0
+	for _, pid := range pids {
+		seen[pid] = w.last[pid] + 1
+		if seen[pid] >= staying {
+			stay++
+		}
+	}
+	w.last, w.stayed = seen, max(w.stayed, stay)
+}
+
+// seen is the largest number of backends so far, the limit at most.
 func (w *limitWatch) seen() int { return int(w.most.Load()) }
 
 // stop fails the test if the limit was ever exceeded.
@@ -369,12 +389,12 @@ func (w *limitWatch) stop(t *testing.T) {
 	t.Helper()
 	w.cancel()
 	<-w.ended
-	switch most := w.seen(); {
+	switch {
 	case w.err != nil:
 		t.Errorf("watching pg_stat_activity: %v", w.err)
-	case most > w.limit:
-		t.Errorf("pg_stat_activity showed %d backends, the limit is %d", most, w.limit)
-	case most == 0:
+	case w.stayed > w.limit:
+		t.Errorf("pg_stat_activity showed %d backends, the limit is %d", w.stayed, w.limit)
+	case w.seen() == 0:
 		t.Errorf("pg_stat_activity showed no backend in %d samples", w.samples)
 	}
 }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"crypto/subtle"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pgweir/pgweir/wire"
@@ -17,7 +18,8 @@ import (
 // work is the request sent, and from then on the server is kept from anybody
 // else until the server has closed that connection, which is how Postgres says
 // that the signal is out. So a cancel reaches the query it was meant for, or
-// nothing.
+// nothing. Whoever asks need not wait for that: many drivers hang up as soon as
+// they have asked, and the request is carried out all the same.
 type cancel struct {
 	client *Client // who asks; nil once it is gone
 	key    wire.CancelKey
@@ -28,24 +30,27 @@ type cancel struct {
 	server  *Server
 	target  *Client
 	pairing wire.Time // since when target and server are at this work
-	running bool      // a chore is under way
-	queued  bool      // in shard.cancelQueue
-	dropped atomic.Bool
 }
 
 // cancelRequest begins the request for key.
 func (c *Client) cancelRequest(key wire.CancelKey) {
-	if c.elsewhere(key) {
-		return
-	}
-	stampKey(&key, c.w.p.Snapshot().Main.PeerID) // as it was before it was passed on
 	r := &cancel{client: c, key: key}
-	r.left.Store(int32(len(c.w.p.workers)))
 	c.cancel = r
 	c.move(ClientCancel)
 	c.conn.Pause()
-	for _, w := range c.w.p.workers {
-		w.loop.Post(func() { w.findCancelled(r, c.w) })
+	c.w.carryOut(r)
+}
+
+// carryOut has r's client looked for, here or in the process that gave its key
+// out.
+func (w *Worker) carryOut(r *cancel) {
+	if w.passOn(r) {
+		return
+	}
+	stampKey(&r.key, w.p.Snapshot().Main.PeerID) // as it was before it was passed on
+	r.left.Store(int32(len(w.p.workers)))
+	for _, o := range w.p.workers {
+		o.loop.Post(func() { o.findCancelled(r, w) })
 	}
 }
 
@@ -58,12 +63,6 @@ func (r *cancel) finish(from *Worker, reason string) {
 			c.disconnect(false, reason)
 		}
 	})
-}
-
-// giveUp is called when the asking client is gone.
-func (r *cancel) giveUp() {
-	r.client = nil
-	r.dropped.Store(true)
 }
 
 // findCancelled looks for the request's client among those of w that have a
@@ -112,15 +111,28 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 		return "cancel request for waiting client"
 	case t.server == nil || !t.busy:
 		return "cancel request for idle client"
-	case t.server.job == jobSets:
-		return "ignoring cancel request for server that is setting vars"
 	case t.server.key == nil:
 		return "failed cancel request"
 	}
 	r.shard, r.server, r.target, r.pairing = t.shard, t.server, t, t.queryStart
 	s := t.shard
+	if t.server.job == jobSets {
+		if contains(s.cancelEarly, r) {
+			return alreadyWaits
+		}
+		s.cancelEarly = append(s.cancelEarly, queuedCancel{r, from})
+		return ""
+	}
+	return s.cancelInTurn(r, from)
+}
+
+// cancelInTurn has r sent, or has it wait until fewer others are under way. A
+// reason says that it is over already.
+func (s *Shard) cancelInTurn(r *cancel, from *Worker) (reason string) {
 	if limit := s.pool.settings.Load().PoolSize; limit > 0 && s.cancelling >= 2*limit {
-		r.queued = true
+		if contains(s.cancelQueue, r) {
+			return alreadyWaits
+		}
 		s.cancelQueue = append(s.cancelQueue, queuedCancel{r, from})
 		return ""
 	}
@@ -128,17 +140,49 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 	return ""
 }
 
-// queuedCancel waits until fewer others are under way.
+// varsTold is called when v is told no parameters any more: the query that
+// waited for that is on its way, or there is none any more. Its cancel requests
+// may follow.
+func (s *Shard) varsTold(v *Server) {
+	if len(s.cancelEarly) == 0 {
+		return
+	}
+	var ours []queuedCancel
+	s.cancelEarly = slices.DeleteFunc(s.cancelEarly, func(q queuedCancel) bool {
+		if q.r.server != v {
+			return false
+		}
+		ours = append(ours, q)
+		return true
+	})
+	for _, q := range ours {
+		if q.r.stillMeant() {
+			q.r.finishOr(q.from, s.cancelInTurn(q.r, q.from))
+		} else {
+			q.r.finish(q.from, "not sending cancel request for client that is now idle")
+		}
+	}
+}
+
+// queuedCancel waits until its time has come.
 type queuedCancel struct {
 	r    *cancel
 	from *Worker
+}
+
+// alreadyWaits is the end of a request for a query that another waits for. So
+// there are never more in a queue than servers.
+const alreadyWaits = "another cancel request for the same query waits"
+
+// contains reports whether a request for the same query as r's is in list.
+func contains(list []queuedCancel, r *cancel) bool {
+	return slices.ContainsFunc(list, func(q queuedCancel) bool { return q.r.server == r.server && q.r.pairing == r.pairing })
 }
 
 // sendCancel has r's request sent.
 func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	w, v := s.w, r.server
 	s.cancelling++
-	r.running = true
 	sent := false
 	w.p.opts.Dialer.Cancel(w.p.order(s.pool), v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) {
@@ -183,8 +227,8 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 
 // stillMeant reports whether the query that r is about is still under way.
 func (r *cancel) stillMeant() bool {
-	return !r.dropped.Load() && r.target.server == r.server && r.server.client == r.target &&
-		r.target.busy && r.target.queryStart == r.pairing && r.server.job != jobSets
+	return r.target.server == r.server && r.server.client == r.target && r.target.busy &&
+		r.target.queryStart == r.pairing && r.server.job != jobSets
 }
 
 func (s *Shard) nextCancel() {

@@ -169,6 +169,7 @@ func (c *Client) Drained() {
 func (c *Client) Closed(err error) {
 	switch {
 	case err == nil || err == io.EOF:
+		c.hungUp()
 		c.disconnect(false, "client unexpected eof")
 	default:
 		c.disconnect(false, "client unexpected eof: "+err.Error())
@@ -203,7 +204,8 @@ func (c *Client) fail(f wire.Fields) {
 		}
 		c.log(Warning, text)
 	}
-	if v := c.server; v == nil || !v.torn() { // within a message nothing can be said
+	midway := c.server != nil && c.server.torn() || c.login != nil && c.login.phase == phaseHandshake
+	if !midway { // within a message, or a handshake, nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
 		c.conn.Write(w.scratch)
 	}
@@ -241,7 +243,7 @@ func (c *Client) end(reason string) {
 		c.user.clients.Add(-1)
 	}
 	if c.cancel != nil {
-		c.cancel.giveUp()
+		c.cancel.client = nil
 	}
 	c.endLogin()
 	c.forgetAll()

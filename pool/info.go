@@ -154,7 +154,7 @@ func (p *Pooler) Pools() []PoolInfo {
 			r.ClActive += s.idleClients.n + s.active.n
 			r.ClWaiting += s.waiting.n
 			r.ClActiveCancelReq += s.cancelling
-			r.ClWaitingCancelReq += len(s.cancelQueue)
+			r.ClWaitingCancelReq += len(s.cancelQueue) + len(s.cancelEarly)
 			r.SvActive += s.busy.n
 			r.SvActiveCancel += s.cancelling
 			r.SvBeingCanceled += s.canceled.n

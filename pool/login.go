@@ -41,9 +41,8 @@ type login struct {
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
-	handshake *secure.Handshake // phaseHandshake
-	shaking   bool              // its chore was started
-	stream    *secure.Stream    // what it has led to
+	handshake *shaking       // phaseHandshake
+	stream    *secure.Stream // what it has led to
 
 	judged *auth.Judged // auth_type passthrough: the exchange
 	tried  tried        // and what came of it
@@ -82,7 +81,7 @@ func (c *Client) endLogin() {
 	}
 	c.login = nil
 	if l.handshake != nil {
-		l.handshake.Abort()
+		l.handshake.tls.Abort()
 	}
 	if len(c.w.freeLogins) < maxFreeLogins {
 		clear(l.want)

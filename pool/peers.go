@@ -40,35 +40,35 @@ type forward struct {
 	key  wire.CancelKey // as it is passed on
 }
 
-// elsewhere passes the request for key on if another process gave key out. It
-// reports whether that is so.
-func (c *Client) elsewhere(key wire.CancelKey) bool {
-	snap := c.w.p.Snapshot()
-	if own := snap.Main.PeerID; own == 0 || keyOf(key) == own {
+// passOn passes r on if another process gave its key out. It reports whether
+// that is so.
+func (w *Worker) passOn(r *cancel) bool {
+	snap := w.p.Snapshot()
+	if own := snap.Main.PeerID; own == 0 || keyOf(r.key) == own {
 		return false
 	}
-	hops := key[7] & maxHops
-	if hops == 0 {
-		c.disconnect(false, "failed to forward cancel request because its TTL was exhausted")
-		return true
+	to := snap.Peer(keyOf(r.key))
+	switch {
+	case r.key[7]&maxHops == 0:
+		r.finish(w, "failed to forward cancel request because its TTL was exhausted")
+	case to == nil:
+		r.finish(w, "could not find peer to forward request to")
+	default:
+		f := &forward{r, w, to, r.key}
+		f.key[7]-- // the hops alone, which are not 0
+		if !w.p.forward(f) {
+			r.finish(w, "failed to forward cancel request: too many wait")
+		}
 	}
-	to := snap.Peer(keyOf(key))
-	if to == nil {
-		c.disconnect(false, "could not find peer to forward request to")
-		return true
-	}
-	c.cancel = &cancel{client: c, key: key}
-	c.move(ClientCancel)
-	c.conn.Pause()
-	f := &forward{c.cancel, c.w, to, key}
-	f.key[7]-- // the hops alone, which are not 0
-	c.w.p.forward(f)
 	return true
 }
 
-// forward sends f, or has it wait until fewer are under way to its peer.
-func (p *Pooler) forward(f *forward) {
-	limit := p.Snapshot().PeerPoolSize(f.to)
+// forward sends f, or has it wait until fewer are under way to its peer. It
+// reports false if too many wait: the clients that have asked may be gone, so
+// max_client_conn bounds nothing by itself.
+func (p *Pooler) forward(f *forward) bool {
+	snap := p.Snapshot()
+	limit := snap.PeerPoolSize(f.to)
 	p.mu.Lock()
 	to := p.peers[f.to.ID]
 	if to == nil {
@@ -76,21 +76,26 @@ func (p *Pooler) forward(f *forward) {
 		p.peers[f.to.ID] = to
 	}
 	full := limit > 0 && to.sending >= limit
-	if full {
-		to.waiting = append(to.waiting, f)
-	} else {
+	switch {
+	case !full:
 		to.sending++
+	case len(to.waiting) < snap.Main.MaxClientConn:
+		to.waiting = append(to.waiting, f)
+	default:
+		p.mu.Unlock()
+		return false
 	}
 	p.mu.Unlock()
 	if !full {
 		p.sendForward(f)
 	}
+	return true
 }
 
 func (p *Pooler) sendForward(f *forward) {
 	r := dial.Request{Port: f.to.Port, Options: p.socketOptions()}
 	p.opts.Dialer.Cancel(r, f.to.Host, f.key[:], p.Snapshot().Main.CancelWaitTimeout,
-		func(send func(bool)) { send(!f.dropped.Load()) },
+		func(send func(bool)) { send(true) },
 		func(err error) {
 			if err != nil {
 				f.finish(f.from, "failed to send cancel request: "+err.Error())
@@ -104,20 +109,18 @@ func (p *Pooler) sendForward(f *forward) {
 }
 
 // nextForward is the request that takes the place of one to the peer with that
-// id that is done: the first that is still wanted, nil if none is.
+// id that is done, nil if none waits.
 func (p *Pooler) nextForward(id int) *forward {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	to := p.peers[id]
-	for len(to.waiting) > 0 {
-		next := to.waiting[0]
-		to.waiting = to.waiting[1:]
-		if !next.dropped.Load() {
-			return next
-		}
+	if len(to.waiting) == 0 {
+		to.sending--
+		return nil
 	}
-	to.sending--
-	return nil
+	next := to.waiting[0]
+	to.waiting = to.waiting[1:]
+	return next
 }
 
 // PeerInfo is a row of SHOW PEERS and of SHOW PEER_POOLS.

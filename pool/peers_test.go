@@ -79,8 +79,8 @@ func TestForwardedBack(t *testing.T) {
 	}
 }
 
-// TestForwardTurns: no more requests than pool_size are under way to a peer,
-// and one whose client has left is not sent.
+// TestForwardTurns: no more requests than pool_size are under way to a peer.
+// One whose client has left is sent when its turn comes.
 func TestForwardTurns(t *testing.T) {
 	w := peered(t)
 	w.dialer.hold = true
@@ -107,10 +107,12 @@ func TestForwardTurns(t *testing.T) {
 	want(1, 2)
 	gone.leave()
 	next()
+	want(1, 1)
+	next()
 	want(1, 0)
 	next()
 	want(0, 0)
-	if len(w.dialer.sent) != 2 {
+	if len(w.dialer.sent) != 3 {
 		t.Errorf("sent %q", w.dialer.sent)
 	}
 }

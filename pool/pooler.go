@@ -81,6 +81,11 @@ type Options struct {
 	// CloseListeners is called once, from any goroutine, when a shutdown
 	// begins: TCP listeners go, those of unix sockets stay.
 	CloseListeners func()
+
+	// Poison spoils buffers as soon as nobody may read them any more, so that
+	// a test notices who does: those that are given back at once, those that
+	// are good for one turn when Check is called.
+	Poison bool
 }
 
 // Dialer opens connections to servers. Its methods return at once, and call

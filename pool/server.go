@@ -406,6 +406,7 @@ func (v *Server) jobDone() {
 			return // the server's own configuration changed meanwhile
 		}
 		c.proceed()
+		s.varsTold(v)
 	case jobReset, jobCheck:
 		if v.jobError != "" || v.status != wire.TxIdle {
 			reason := "test query failed"
@@ -551,6 +552,7 @@ func (v *Server) close(reason string, polite bool) {
 		c.server = nil
 		c.disconnect(!v.torn(), reason)
 	}
+	s.varsTold(v)
 }
 
 // Drained implements wire.Handler.

@@ -37,6 +37,7 @@ type Shard struct {
 
 	cancelling  int            // cancel requests being sent to servers
 	cancelQueue []queuedCancel // those that wait for their turn
+	cancelEarly []queuedCancel // those for queries that wait until a server is told their parameters
 
 	greeting *greeting // of the last login, nil before
 	stats    Counters

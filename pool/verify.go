@@ -18,6 +18,11 @@ func (p *Pooler) Check(quiet bool) {
 	all.init()
 	for _, w := range p.workers {
 		w.verify(&all)
+		if p.opts.Poison {
+			poison(w.scratch)
+			poison(w.gather)
+			poison(w.joined)
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +59,7 @@ func (p *Pooler) CheckEmpty() {
 					}
 				})
 			}
-			must(s.cancelling == 0 && len(s.cancelQueue) == 0, "%s on loop %d has cancel requests left", name, w.index)
+			must(s.cancelling == 0 && len(s.cancelQueue)+len(s.cancelEarly) == 0, "%s on loop %d has cancel requests left", name, w.index)
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used} {
 				l.each(func(v *Server) {
 					must(v.part == nil, "server %d holds a part of a message", v.id)
@@ -322,4 +327,12 @@ func (p *Pooler) roomFor(q *Pool, a ask) WaitReason {
 		return WaitUser
 	}
 	return WaitNone
+}
+
+// poison makes nonsense of all that buf has room for.
+func poison(buf []byte) {
+	buf = buf[:cap(buf)]
+	for i := range buf {
+		buf[i] = 0xdb
+	}
 }

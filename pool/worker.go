@@ -111,6 +111,9 @@ func (w *Worker) hold(buf, b []byte) []byte {
 
 // drop gives back a buffer of hold's.
 func (w *Worker) drop(buf []byte) {
+	if w.p.opts.Poison {
+		poison(buf)
+	}
 	if cap(buf) == bufferSize && len(w.buffers) < maxFreeBuffers {
 		w.buffers = append(w.buffers, buf[:0])
 	}

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/pgweir/pgweir/integration/load"
 )
 
 // figures are what one target made of one work load; of several rounds, the
@@ -47,8 +44,9 @@ func (r result) ratio(name, base string) float64 {
 // results are all that was measured.
 type results struct {
 	loads  []result
-	loops  *result                // pgweir with one loop and with two
-	memory map[string]idleFigures // nil when it was not asked for
+	loops  *result                 // pgweir with one loop and with two
+	memory []memory                // none when it was not asked for
+	storm  map[string]stormFigures // nil when it was not asked for
 
 	counting time.Duration // see countingCost; 0 when it was not asked for
 }
@@ -58,27 +56,27 @@ const (
 	twoLoops = "pgweir loops=2"
 )
 
-// idleWork and loopsWork are the two measurements that are not a ratio of CPU
-// time to PgBouncer's.
-const (
-	idleWork  = "memory of idle clients"
-	loopsWork = "loops=2 against loops=1"
-)
+// loopsWork is the measurement of several loops, which has no PgBouncer in it.
+const loopsWork = "loops=2 against loops=1"
 
 func (b *bench) measure(ctx context.Context) (r results, err error) {
-	for _, w := range workLoads() {
+	for _, w := range b.workLoads() {
 		if !b.only.MatchString(w.name) {
 			continue
 		}
+		names := []string{direct, pgweir, pgbouncer, haproxy}
+		if w.login.TLS != nil {
+			names = []string{pgweir, pgbouncer}
+		}
 		targets := map[string]map[string]string{direct: nil, pgweir: w.settings, pgbouncer: w.settings, haproxy: nil}
-		one, err := b.compare(ctx, w, []string{direct, pgweir, pgbouncer, haproxy}, targets)
+		one, err := b.compare(ctx, w, names, targets)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", w.name, err)
 		}
 		r.loads = append(r.loads, one)
 	}
 	if b.only.MatchString(loopsWork) {
-		w := workLoads()[0]
+		w := b.workLoads()[0]
 		w.name = loopsWork
 		one, err := b.compare(ctx, w, []string{oneLoop, twoLoops}, map[string]map[string]string{
 			oneLoop:  w.with(map[string]string{"loops": "1"}),
@@ -94,22 +92,11 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", histogramsWork, err)
 		}
 	}
-	if b.only.MatchString(idleWork) {
-		r.memory = map[string]idleFigures{}
-		for _, name := range []string{pgweir, pgbouncer} {
-			var rounds []idleFigures
-			for range b.rounds {
-				f, err := b.idle(ctx, name)
-				if err != nil {
-					return r, fmt.Errorf("%s: %s: %w", idleWork, name, err)
-				}
-				rounds = append(rounds, f)
-			}
-			slices.SortFunc(rounds, func(a, b idleFigures) int { return cmp.Compare(a.rss, b.rss) })
-			r.memory[name] = rounds[len(rounds)/2]
-		}
+	if r.memory, err = b.measureIdle(ctx); err != nil {
+		return r, err
 	}
-	return r, nil
+	r.storm, err = b.measureStorm(ctx)
+	return r, err
 }
 
 // compare puts w on each target in turn, round after round.
@@ -211,53 +198,4 @@ func collections(ctx context.Context, t *target) (string, error) {
 		value[row["key"]] = row["value"]
 	}
 	return fmt.Sprintf("%s collections, pauses p99 %s µs, max %s µs", value["gc_count"], value["gc_pause_p99_us"], value["gc_pause_max_us"]), nil
-}
-
-// idleFigures are about the memory of a pooler with idle clients.
-type idleFigures struct {
-	rss, pss int64 // growth in bytes per client
-}
-
-// idleClients is how many clients come, ask once and stay.
-const idleClients = 5000
-
-// idle measures how much larger a pooler's process is for each idle client.
-func (b *bench) idle(ctx context.Context, name string) (f idleFigures, err error) {
-	fmt.Printf("\n%s: %s\n", idleWork, name)
-	t, err := b.start(ctx, name, nil)
-	if err != nil {
-		return f, err
-	}
-	defer func() { err = errors.Join(err, t.stop()) }()
-	// The server connections, which are not the clients', come first.
-	if _, err := queries(always("select pg_sleep(0.01)"))(ctx, work{clients: 4 * servers}, t, time.Second); err != nil {
-		return f, err
-	}
-	rss, pss, err := t.process.Memory()
-	if err != nil {
-		return f, err
-	}
-	var clients []*load.Client
-	defer func() {
-		for _, c := range clients {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	for range idleClients {
-		c, err := load.Dial(ctx, t.login(work{}))
-		if err != nil {
-			return f, err
-		}
-		clients = append(clients, c)
-		if _, err := c.Query("select 1"); err != nil {
-			return f, err
-		}
-	}
-	rssAfter, pssAfter, err := t.process.Memory()
-	if err != nil {
-		return f, err
-	}
-	f = idleFigures{rss: (rssAfter - rss) / idleClients, pss: (pssAfter - pss) / idleClients}
-	fmt.Printf("  %d clients: %d bytes of resident memory each (Pss %d)\n", idleClients, f.rss, f.pss)
-	return f, nil
 }

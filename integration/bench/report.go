@@ -83,6 +83,7 @@ func (r report) markdown() string {
 		r.verdicts(&b, one)
 	}
 	r.memory(&b)
+	r.storm(&b)
 	r.loops(&b)
 	r.histograms(&b)
 
@@ -128,13 +129,21 @@ func (r report) verdicts(b *strings.Builder, one result) {
 }
 
 func (r report) memory(b *strings.Builder) {
-	if r.results.memory == nil {
+	for _, m := range r.results.memory {
+		ours, theirs := m.of[pgweir], m.of[pgbouncer]
+		fmt.Fprintf(b, "| %s, %d after one query each, resident, for each | %d B (PgBouncer %d B) | ≤ %d B | %s |\n", m.name, m.clients, ours.rss, theirs.rss, m.goal, verdict(ours.rss <= m.goal))
+		fmt.Fprintf(b, "| the same, Pss | %d B (PgBouncer %d B) | | |\n", ours.pss, theirs.pss)
+	}
+}
+
+func (r report) storm(b *strings.Builder) {
+	if r.results.storm == nil {
 		return
 	}
-	const goal = 512
-	ours, theirs := r.results.memory[pgweir], r.results.memory[pgbouncer]
-	fmt.Fprintf(b, "| memory per idle client, %d clients after one query each, resident | %d B (PgBouncer %d B) | ≤ %d B | %s |\n", idleClients, ours.rss, theirs.rss, goal, verdict(ours.rss <= goal))
-	fmt.Fprintf(b, "| the same, Pss | %d B (PgBouncer %d B) | | |\n", ours.pss, theirs.pss)
+	ours, theirs := r.results.storm[pgweir], r.results.storm[pgbouncer]
+	fmt.Fprintf(b, "| %s, %d with RSA-2048: p99 of a connected client grows by | %s ms (PgBouncer %s ms) | ≤ %s ms | %s |\n",
+		stormWork, stormSize, ms(ours.delay()), ms(theirs.delay()), ms(stormGoal), verdict(ours.delay() <= stormGoal))
+	fmt.Fprintf(b, "| the same, how long the storm took | %s ms (PgBouncer %s ms) | | |\n", ms(ours.length), ms(theirs.length))
 }
 
 func (r report) loops(b *strings.Builder) {

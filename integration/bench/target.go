@@ -33,6 +33,7 @@ type bench struct {
 	sandbox  *sandbox.Sandbox
 	postgres *postgres.Cluster
 	secret   string // the SCRAM secret of scramUser
+	certs    certs
 }
 
 // target is what the clients talk to.
@@ -74,6 +75,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 
 func (b *bench) prepare(ctx context.Context) (err error) {
 	fmt.Println("preparing a private Postgres in", b.sandbox.Path())
+	if b.certs, err = makeCerts(b.sandbox); err != nil {
+		return err
+	}
 	b.postgres, err = postgres.Start(ctx, b.sandbox, postgres.Options{
 		HBA: fmt.Sprintf("local all all trust\nhost all %s all scram-sha-256\nhost all all 127.0.0.1/32 trust\n", scramUser),
 		Settings: map[string]string{
@@ -210,6 +214,7 @@ func (t *target) login(w work) load.Login {
 		User:     cmp.Or(w.login.User, trustedUser),
 		Password: w.login.Password,
 		Database: database,
+		TLS:      w.login.TLS,
 	}
 }
 

@@ -27,7 +27,7 @@ type work struct {
 
 	clients  int
 	settings map[string]string // of the poolers
-	login    load.Login        // user and password; empty means the one that is trusted
+	login    load.Login        // user, password and TLS; empty means the user that is trusted, in clear
 
 	// put puts the load on a target for about length. It calls the target's
 	// mark when the load begins.
@@ -45,14 +45,14 @@ type sample struct {
 const servers = 20
 
 // workLoads are those of the report, in its order.
-func workLoads() []work {
-	return []work{
+func (b *bench) workLoads() []work {
+	loads := []work{
 		{name: "select-only, simple protocol, 20 clients", goal: 1.00, clients: 20, put: pgbench("-S", "-M", "simple")},
 		{name: "select-only, simple protocol, 1 client", goal: 1.00, clients: 1, put: pgbench("-S", "-M", "simple")},
 		{name: "select-only, simple protocol, 400 clients", goal: 0.85, latency: true, clients: 400, put: queries(anyAccount)},
 		{name: "select-only, extended protocol, 20 clients", goal: 1.00, clients: 20, put: pgbench("-S", "-M", "extended")},
 		{name: "TPC-B-like, 20 clients", goal: 1.00, clients: 20, put: pgbench()},
-		{name: "33 KB results, 4 clients", goal: 0.45, clients: 4, put: queries(always("select line from page where page = 1"))},
+		{name: "33 KB results, 4 clients", goal: 0.45, clients: 4, put: queries(always(page))},
 		{name: "5 MB results, 4 clients", goal: 0.35, clients: 4, put: queries(always("select line from book"))},
 		{name: "connect, select, disconnect; trust", goal: 1.00, clients: 8, put: logins("select 1")},
 		{
@@ -61,6 +61,22 @@ func workLoads() []work {
 			login:    load.Login{User: scramUser, Password: scramPassword},
 		},
 	}
+	for _, kind := range []string{keyRSA, keyP256} {
+		loads = append(loads,
+			b.encrypted(kind, work{name: "TLS, " + kind + ": select-only, simple protocol, 20 clients", goal: 1.00, clients: 20, put: queries(anyAccount)}),
+			b.encrypted(kind, work{name: "TLS, " + kind + ": 33 KB results, 4 clients", goal: 0.70, clients: 4, put: queries(always(page))}))
+	}
+	return loads
+}
+
+// page is a query for 33 KB.
+const page = "select line from page where page = 1"
+
+// encrypted is w with TLS between the clients and the pooler, which has a
+// certificate of that kind.
+func (b *bench) encrypted(kind string, w work) work {
+	w.settings, w.login.TLS = b.certs.settings(kind), b.certs.client
+	return w
 }
 
 // pgbench has pgbench put the load. Its log of a share of the transactions

@@ -43,7 +43,7 @@ func (o *options) bench(ctx context.Context, chosen []driver, secure bool) (pass
 	defer func() { err = errors.Join(err, s.Close()) }()
 	title := fmt.Sprintf("%d clients, %d servers, pool_mode %s", o.clients, o.servers, o.mode)
 	settings := map[string]string{"max_connections": "200"}
-	var certs certificates
+	var certs certFiles
 	if secure {
 		title += ", TLS on both sides"
 		if certs, err = makeCertificates(s); err != nil {
@@ -129,7 +129,7 @@ func (o *options) refill(ctx context.Context, db *postgres.Cluster, t target) er
 
 // config is the pooler's. Fewer prepared statements are kept on a server than
 // the clients have, so they take each other's places all the time.
-func (o *options) config(db *postgres.Cluster, t target, certs certificates) pooler.Config {
+func (o *options) config(db *postgres.Cluster, t target, certs certFiles) pooler.Config {
 	settings := map[string]string{
 		"auth_type":               "scram-sha-256",
 		"default_pool_size":       strconv.Itoa(o.servers),

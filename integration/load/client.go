@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 )
 
@@ -25,6 +27,7 @@ type Login struct {
 	User     string
 	Database string
 	Password string
+	TLS      *tls.Config // nil means none
 }
 
 // clientBuffer is large enough that a 5 MB result costs few reads.
@@ -44,12 +47,37 @@ func Dial(ctx context.Context, to Login) (*Client, error) {
 			return nil, err
 		}
 	}
+	if to.TLS != nil {
+		secure, err := encrypt(ctx, conn, to.TLS)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = secure
+	}
 	c := &Client{conn: conn, buf: make([]byte, clientBuffer)}
 	if err := c.login(to); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// encrypt asks for TLS and does the handshake.
+func encrypt(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
+	const sslRequest = 80877103
+	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, 8<<32|sslRequest)); err != nil {
+		return nil, err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		return nil, err
+	}
+	if answer[0] != 'S' {
+		return nil, fmt.Errorf("the server answers %q to the request for TLS", answer[0])
+	}
+	secure := tls.Client(conn, config)
+	return secure, secure.HandshakeContext(ctx)
 }
 
 func (c *Client) login(to Login) error {

@@ -17,7 +17,7 @@ import (
 type stage uint8
 
 const (
-	stageAnswer stage = iota // waits for the one byte that answers an SSLRequest
+	stageAnswer stage = iota // waits for the one byte that answers a request for encryption
 	stageLogin               // waits for what comes up to the first ReadyForQuery
 	stageReady
 	stageOver
@@ -37,6 +37,8 @@ type client struct {
 	right          bool        // the password, user and database are right
 	want           [][2]string // parameters of the startup packet
 	walks          string      // that of replication, "" for none
+	secure         bool        // it insists on TLS
+	request        byte        // the last byte of the request that awaits an answer
 	exchange       *auth.ServerExchange
 	granted        bool
 	key            []byte
@@ -148,6 +150,7 @@ func (c *client) hello() {
 		return
 	}
 	c.stage = stageLogin
+	c.secure = w.set.clientTLS == "require" || w.set.clientTLS == "allow" && w.chance(2)
 	switch w.rng.IntN(40) {
 	case 0: // garbage
 		c.abused, c.right = true, false
@@ -161,12 +164,61 @@ func (c *client) hello() {
 			w.after(w.between(0, 3*time.Second), c.vanish)
 		}
 		return
-	case 2, 3, 4, 5:
-		c.stage = stageAnswer
-		c.k.send([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, byte(pick(w, 0x2f, 0x30))})
+	case 2, 3:
+		c.ask(requestGSS)
+		return
+	case 4, 5:
+		c.ask(requestTLS)
 		return
 	}
-	c.k.send(c.startup())
+	c.begin()
+}
+
+// The last bytes of requests for encryption.
+const (
+	requestTLS = 0x2f
+	requestGSS = 0x30
+)
+
+// ask asks for encryption.
+func (c *client) ask(request byte) {
+	c.stage, c.request = stageAnswer, request
+	c.k.send([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, request})
+}
+
+// begin begins to log in.
+func (c *client) begin() {
+	switch {
+	case !c.secure:
+		c.k.send(c.startup())
+	case c.w.chance(3): // without asking
+		c.encrypt()
+	default:
+		c.ask(requestTLS)
+	}
+}
+
+// encrypt does the handshake, and then begins to log in.
+func (c *client) encrypt() {
+	c.k.encrypt(func() {
+		if c.stage != stageOver {
+			c.k.send(c.startup())
+		}
+	})
+}
+
+// answered deals with the answer to a request for encryption.
+func (c *client) answered(answer byte) {
+	c.stage = stageLogin
+	tls := c.request == requestTLS && c.w.set.clientTLS != ""
+	switch {
+	case tls && answer == 'S' && len(c.in) == 0:
+		c.encrypt()
+	case !tls && answer == 'N':
+		c.begin()
+	default:
+		c.w.failf("%v: %q answers a request for encryption", c.k, answer)
+	}
 }
 
 // startup is the StartupMessage.
@@ -220,20 +272,28 @@ func (c *client) closed(reset bool) {
 	w := c.w
 	switch {
 	case c.abused, c.goodbye, reset && c.slow, len(c.fatals) > 0, w.stopped:
-	case stage != stageReady && !c.right: // half a packet
+	case stage != stageReady && (!c.right || c.k.lost): // half a packet, or no descriptor
+	case stage == stageLogin && c.k.secret && !c.granted && c.mayBeCut():
 	case strings.Contains(string(c.in), "SFATAL\x00C08P01"):
 		w.failf("%v: told why it ends in the middle of a message", c.k)
 	case len(c.in) > 0 && w.cutFrom > 0 && w.now >= w.cutFrom: // cut by a drain
 	case len(c.in) > 0:
 		// A server that broke off in the middle of a message: there is nothing
 		// that the pooler could add.
-		if w.books.crashes == 0 && !reset && w.books.kills == 0 && w.set.removals == 0 && !c.mayTimeOut() {
+		if w.books.crashes == 0 && !reset && w.books.kills == 0 && w.set.removals == 0 && !c.mayTimeOut() &&
+			c.cancels == 0 && !(c.walks != "" && w.operator.acts) {
 			w.failf("%v: closed in the middle of a message", c.k)
 		}
 	case reset && w.now.Sub(c.arrived) > wire.Linger:
 	default:
 		w.failf("%v: closed without a word (reset %t), %d replies owed", c.k, reset, len(c.queue))
 	}
+}
+
+// mayBeCut reports whether there is a reason to end the client in the middle of
+// a handshake, where it can't be told why.
+func (c *client) mayBeCut() bool {
+	return c.since(c.arrived, "client_login_timeout") || c.w.books.kills > 0 || c.w.operator.stopping || c.w.cutFrom > 0
 }
 
 // mayTimeOut reports whether some timeout may have ended the client's query.
@@ -250,14 +310,13 @@ func (c *client) read(p []byte) {
 	c.in = append(c.in, p...)
 	for c.stage != stageOver && len(c.in) > 0 {
 		if c.stage == stageAnswer {
-			if c.in[0] != 'N' && c.in[0] != wire.ErrorResponse {
-				c.w.failf("%v: %q answers an SSLRequest", c.k, c.in[0])
+			if c.in[0] == wire.ErrorResponse {
+				c.stage = stageLogin
+				continue
 			}
-			c.stage = stageLogin
-			if c.in[0] == 'N' {
-				c.in = c.in[1:]
-				c.k.send(c.startup())
-			}
+			answer := c.in[0]
+			c.in = c.in[1:]
+			c.answered(answer)
 			continue
 		}
 		typ, size, ok, err := wire.Peek(c.in, 1<<30)
@@ -397,7 +456,7 @@ func (w *World) requestCancel(key []byte, why string) {
 	l.enter()
 	w.pooler.Worker(l.index).Accept(socketFor(q.k, uint16(q.k.fd)))
 	w.current = nil
-	w.after(w.between(0, time.Millisecond), func() {
+	send := func() {
 		p := wire.AppendCancelRequest(nil, key)
 		if w.chance(10) {
 			q.k.send(p[:5])
@@ -405,8 +464,18 @@ func (w *World) requestCancel(key []byte, why string) {
 			return
 		}
 		q.k.send(p)
-		if w.chance(5) {
+		switch w.rng.IntN(5) {
+		case 0:
 			w.after(w.between(0, 20*time.Millisecond), q.k.hangUp)
+		case 1:
+			q.k.hangUp()
+		}
+	}
+	w.after(w.between(0, time.Millisecond), func() {
+		if w.set.clientTLS != "" && w.chance(2) {
+			q.k.encrypt(send)
+		} else {
+			send()
 		}
 	})
 }

@@ -85,6 +85,10 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			s.Proof = auth.Proof{Asked: true, Secret: r.Secret}
 			s.Params = append(s.Params,
 				dial.Param{Name: "server_version", Value: "18.0"}, dial.Param{Name: "is_superuser", Value: "off"})
+			if w.set.serverTLS {
+				b.k.secret = true
+				s.Socket.TLS, b.k.far = w.session()
+			}
 			for _, g := range b.start[:w.pg.reported] {
 				s.Params = append(s.Params, dial.Param{Name: g.name, Value: g.value})
 			}

@@ -5,10 +5,13 @@
 //
 //	world.go       the scheduler: events, the clock, steps, failures, the trace
 //	loop.go        wire.Loop: posted functions in seeded portions, ticks
-//	socket.go      wire.Conn: bytes in flight both ways, short writes, resets
+//	socket.go      bytes in flight both ways, their pace, resets
+//	conn.go        wire.Conn: short writes, pausing, closing, sessions of TLS
+//	tls.go         the far ends of those, and their handshakes
 //	settings.go    the configuration, and how the operator changes it
 //	postgres.go    the server process: logins, limits, restarts, cancel requests
 //	backend.go     one session of it: the protocol's state machine
+//	execute.go     what its statements do
 //	extended.go    its messages of COPY and of the extended protocol
 //	walsender.go   replication, on both sides
 //	sql.go         what the session's queries may say, and their effects

@@ -8,6 +8,15 @@ import (
 	"github.com/pgweir/pgweir/wire"
 )
 
+// copying is a COPY from the client.
+type copying struct {
+	s         *stmt
+	rows      int
+	syncs     int // ignored
+	cancelled bool
+	then      func(err *pgError)
+}
+
 // copyMessage deals with a message while a COPY takes in data.
 func (b *backend) copyMessage(typ byte, body []byte) {
 	c := b.copy
@@ -120,7 +129,9 @@ func (b *backend) extended(typ byte, body []byte) {
 				return
 			}
 			s = p.s
-			b.emit([]byte{wire.ParameterDescription, 0, 0, 0, 6, 0, 0})
+			out, at := wire.Begin(nil, wire.ParameterDescription)
+			out = binary.BigEndian.AppendUint16(out, 1)
+			b.emit(wire.End(binary.BigEndian.AppendUint32(out, s.oid()), at))
 		} else {
 			p := b.portals[name]
 			if p == nil {

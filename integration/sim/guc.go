@@ -88,3 +88,35 @@ func same(name, a, b string) bool {
 	y, ok2 := canonical(name, b)
 	return ok && ok2 && strings.EqualFold(x, y)
 }
+
+// reload takes over what has changed in the server's configuration.
+func (b *backend) reload() {
+	for i, g := range b.pg.defaults {
+		for _, own := range []gucs{b.gucs, b.start} {
+			if !own[i].explicit {
+				own[i].value = g.value
+			}
+		}
+	}
+}
+
+// setParam sets a parameter, or sets it back.
+func (b *backend) setParam(s *stmt) *pgError {
+	i := b.gucs.find(s.name)
+	if i < 0 {
+		return &pgError{"42704", "unrecognized configuration parameter " + s.name}
+	}
+	if s.verb == "reset" {
+		b.gucs[i] = b.start[i]
+	} else {
+		v, ok := canonical(b.gucs[i].name, s.value)
+		if !ok {
+			return &pgError{"22023", "invalid value for parameter " + s.name}
+		}
+		b.gucs[i].value, b.gucs[i].explicit = v, true
+	}
+	if b.pg.atOnce {
+		b.report()
+	}
+	return nil
+}

@@ -111,12 +111,17 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 	}
 	if !w.calm && w.set.attachFails && w.chance(100) {
 		w.tracef("%v: attach fails", k)
+		k.lost = true
 		k.closeByPooler(false)
 		return nil, errNoDescriptor
 	}
-	c := &Conn{w: w, loop: l, h: h, s: k}
+	c := &Conn{w: w, loop: l, h: h, s: k, stream: s.TLS}
 	k.conn = c
-	k.in = append(append([]byte(nil), s.Early...), k.in...)
+	if s.TLS != nil {
+		c.early, c.fresh = append([]byte(nil), s.Early...), true
+	} else {
+		k.in = append(append([]byte(nil), s.Early...), k.in...)
+	}
 	k.kickIn()
 	return c, nil
 }

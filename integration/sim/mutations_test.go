@@ -36,7 +36,7 @@ var mutations = []mutation{
 	},
 	{
 		"a cancel request goes to whoever has the server by now", "pool/cancel.go",
-		"return !r.dropped.Load() && ", "return true || ",
+		"return r.target.server == r.server && ", "return true || ",
 	},
 	{
 		"a cancel request may reach the next client's query", "pool/server.go",
@@ -125,6 +125,10 @@ var mutations = []mutation{
 	{
 		"a drain does not wait for the end of a transaction", "pool/drain.go",
 		"v.status == wire.TxIdle && v.ledger", "v.ledger",
+	},
+	{
+		"a buffer is given back before it was read", "pool/client.go",
+		"		c.take(b)\n		c.w.drop(b)\n", "		c.w.drop(b)\n		c.take(b)\n",
 	},
 }
 

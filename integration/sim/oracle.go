@@ -120,10 +120,10 @@ func (c *client) reply(typ byte, body []byte) {
 	case wire.Describe:
 		switch {
 		case e.whole && e.phase == phaseBegin:
-			ok = typ == wire.ParameterDescription
+			ok = typ == wire.ParameterDescription && len(body) == 6 && binary.BigEndian.Uint32(body[2:]) == e.about.oid()
 			e.phase = phaseRows
 		case e.about != nil && e.about.rows():
-			ok = typ == wire.RowDescription
+			ok = typ == wire.RowDescription && describes(body, e.about)
 			c.pop()
 		default:
 			ok = typ == wire.NoData
@@ -152,6 +152,12 @@ func (c *client) reply(typ byte, body []byte) {
 	}
 }
 
+// describes reports whether a RowDescription is that of s: the first column has
+// its tag as name.
+func describes(body []byte, s *stmt) bool {
+	return len(body) > 2 && strings.HasPrefix(string(body[2:]), s.tag.String()+"\x00")
+}
+
 // pop takes the oldest expectation off.
 func (c *client) pop() { c.queue = c.queue[1:] }
 
@@ -166,7 +172,7 @@ func (c *client) queryReply(e *expect, typ byte, body []byte) bool {
 		return typ == wire.EmptyQueryResponse
 	case s.rows() && e.phase == phaseBegin:
 		e.phase = phaseRows
-		return typ == wire.RowDescription
+		return typ == wire.RowDescription && describes(body, s)
 	}
 	ok, done := c.statementReply(e, typ, body)
 	if done {

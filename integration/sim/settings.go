@@ -24,6 +24,8 @@ type settings struct {
 	// behind in a session.
 	mixed bool
 
+	clientTLS   string // client_tls_sslmode, "" where there is none
+	serverTLS   bool
 	attachFails bool
 	faults      time.Duration // one fault of the server process every so often; 0: none
 	dialFaults  int           // one login of so many fails; 0: none
@@ -116,10 +118,16 @@ func (s *settings) draw(w *World) {
 		"max_db_client_connections":   pick(w, "0", "0", "0", "6"),
 		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
 	}
-	if s.passthrough() {
-		s.main["unix_socket_dir"] = "/run" // nobody may send a password otherwise
+	s.main["client_tls_sslmode"] = "disable"
+	switch {
+	case s.passthrough(): // over unix sockets, where there is no TLS
+		s.main["unix_socket_dir"] = "/run"
 		s.main["auth_passthrough_cache"] = pick(w, "60", "1", "0")
+	case w.chance(3):
+		s.clientTLS = pick(w, "allow", "require")
+		s.main["client_tls_sslmode"] = s.clientTLS
 	}
+	s.serverTLS = w.chance(5)
 	if w.chance(3) { // nobody but the owner is in the auth_file
 		s.main["auth_user"], s.main["auth_query"] = "owner", "lookup"
 		s.main["auth_query_cache"] = pick(w, "0", "0.5", "60")

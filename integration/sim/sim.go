@@ -75,6 +75,10 @@ func (w *World) build() {
 		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, Random: rand.NewChaCha8(key), Seed: w.seed,
 		Wall: time.Unix(0, 0), Now: func() wire.Time { return w.now }, UID: -2, Log: w,
 		Console: w.operator, Reload: w.operator.reload, Stop: func() { w.stopped = true }, CloseListeners: func() {},
+		Poison: true,
+	}
+	if w.set.clientTLS != "" {
+		o.ClientTLS = serverTLS
 	}
 	for i := range w.set.loops {
 		l := &Loop{w: w, index: i, now: w.now}
@@ -184,6 +188,7 @@ func (w *World) drain() {
 	if !w.runUntil(w.cutFrom.Add(2*pool.TickEvery+100*time.Millisecond), func() bool { return w.stopped && w.chores == 0 }) {
 		w.failf("the drain does not end: %s", w.whoIsLeft())
 	}
-	w.runUntil(w.now.Add(time.Second), w.quiet) // what the loops still tell each other
+	// What was asked for clients that were cut off comes to its end by itself.
+	w.runUntil(w.now.Add(15*time.Second), func() bool { return false })
 	w.pooler.CheckEmpty()
 }

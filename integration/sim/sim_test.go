@@ -3,7 +3,6 @@ package sim
 import (
 	"flag"
 	"fmt"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,41 +26,63 @@ func TestSeed(t *testing.T) {
 	simulate(t, *seedFlag, trace)
 }
 
-// TestSeeds runs many.
+// TestSeeds runs many. It goes on after one that fails, and says now and then
+// how far it is.
 func TestSeeds(t *testing.T) {
 	if *seedFlag != 0 {
 		t.Skip("-seed")
 	}
-	start, steps := time.Now(), 0
+	start := time.Now()
+	told, steps, failures := start, 0, 0
 	for i := range *seedsFlag {
-		steps += simulate(t, *fromFlag+uint64(i), nil)
-		if n := i + 1; n%100 == 0 && *seedsFlag > 300 {
-			fmt.Printf("%d seeds, %d steps, %v\n", n, steps, time.Since(start).Round(time.Second))
-		}
-	}
-	t.Logf("%d seeds, %d steps", *seedsFlag, steps)
-}
-
-// simulate runs one seed and fails with the command that runs it again.
-func simulate(t *testing.T, seed uint64, trace func(string)) (steps int) {
-	t.Helper()
-	var text string
-	synctest.Test(t, func(t *testing.T) {
-		var stuck bool
-		text, steps, stuck = Run(seed, trace)
+		text, n := run(t, *fromFlag+uint64(i), nil)
+		steps += n
 		if text != "" {
-			text = fmt.Sprintf("seed %d failed %s\nreplay: make sim SEED=%d", seed, text, seed)
-			if stuck { // what waits for the pooler would wait for ever
-				fmt.Println(text)
-				os.Exit(1)
+			failures++
+			t.Error(text)
+			if fmt.Println(text); failures == maxFailures {
+				t.Fatalf("%d seeds of %d failed", failures, i+1)
 			}
 		}
-	})
-	if text != "" {
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			fmt.Printf("%d seeds, %.0f a second, %d failed\n", i+1, float64(i+1)/told.Sub(start).Seconds(), failures)
+		}
+	}
+	fmt.Printf("%d seeds, %d steps, %d failed, %v\n", *seedsFlag, steps, failures, time.Since(start).Round(time.Second))
+}
+
+// maxFailures is how many seeds may fail until TestSeeds has seen enough.
+const maxFailures = 20
+
+// simulate runs one seed, which must not fail.
+func simulate(t *testing.T, seed uint64, trace func(string)) {
+	t.Helper()
+	if text, _ := run(t, seed, trace); text != "" {
 		t.Fatal(text)
 	}
-	return steps
 }
+
+// run runs one seed. If it fails the text says why, and how to run it again.
+func run(t *testing.T, seed uint64, trace func(string)) (text string, steps int) {
+	over := make(chan struct{})
+	go synctest.Test(t, func(t *testing.T) {
+		var stuck bool
+		if text, steps, stuck = Run(seed, trace); text != "" {
+			text = fmt.Sprintf("seed %d failed %s\nreplay: make sim SEED=%d", seed, text, seed)
+		}
+		close(over)
+		if stuck { // what waits for the pooler waits for ever, and so must the bubble
+			<-forever
+		}
+	})
+	<-over
+	return text, steps
+}
+
+// forever is never closed. It is of no bubble, so a bubble whose last goroutine
+// waits for it is not at its end.
+var forever = make(chan struct{})
 
 // TestRepeats holds the simulator to its word: a seed is always the same run.
 func TestRepeats(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/secure"
 )
 
 // peer is the program at the other end of a socket of the pooler's.
@@ -31,11 +31,17 @@ type socket struct {
 	conn *Conn // who owns it; nil between two owners
 	pace pace
 
+	secret bool           // TLS: what goes over the wire is drawn from no seed
+	shake  *shake         // the peer's handshake; nil before and after
+	far    *secure.Stream // the peer's end of the session; nil in clear
+	deaf   bool           // the peer has given up on a handshake
+
 	in     []byte // from the peer, not yet read by the pooler
 	out    []byte // from the pooler, not yet read by the peer
 	eof    bool   // the peer has closed
 	reset  bool   // the peer has gone without a word
 	shut   bool   // the pooler has closed
+	lost   bool   // because no descriptor was left
 	hurt   bool   // and the peer may miss bytes
 	gone   bool   // the peer was told so
 	inDue  bool   // an event that reads is under way
@@ -105,7 +111,11 @@ func (k *socket) send(p []byte) {
 	if k.shut || k.eof || k.reset {
 		return
 	}
-	k.in = append(k.in, p...)
+	if k.far != nil {
+		k.in = k.seal(k.in, p)
+	} else {
+		k.in = append(k.in, p...)
+	}
 	k.kickIn()
 }
 
@@ -118,8 +128,12 @@ func (k *socket) hangUp() {
 		return
 	}
 	k.w.tracef("%v: closes", k)
+	if k.far != nil && !k.shut && k.w.chance(2) {
+		k.in = k.far.Finish(k.in)
+	}
 	k.eof = true
 	k.out = nil
+	k.breakShake()
 	k.left()
 	k.kickIn()
 }
@@ -132,6 +146,7 @@ func (k *socket) breakOff() {
 	k.w.tracef("%v: breaks off", k)
 	k.reset = true
 	k.in, k.out = nil, nil
+	k.breakShake()
 	k.left()
 	k.kickIn()
 }
@@ -150,7 +165,7 @@ func (k *socket) left() {
 // kickIn sees to it that what arrived is read.
 func (k *socket) kickIn() {
 	c := k.conn
-	if c == nil || k.inDue || len(k.in) == 0 && !k.eof && !k.reset && !c.failed {
+	if c == nil || k.inDue || len(k.in) == 0 && !k.eof && !k.reset && !c.failed && !c.fresh {
 		return
 	}
 	if c.state == lingering && len(k.in) == 0 {
@@ -187,6 +202,13 @@ func (k *socket) deliverIn() {
 		return
 	case c.paused:
 		return
+	case c.fresh: // what the last owner had read comes by itself
+		if err := c.data(nil); err != nil {
+			c.die(err)
+			return
+		}
+		k.kickIn()
+		return
 	case len(k.in) == 0 && k.eof:
 		c.die(io.EOF)
 		return
@@ -198,11 +220,11 @@ func (k *socket) deliverIn() {
 	buf := append([]byte(nil), k.in[:n]...)
 	k.in = k.in[n:]
 	if k.w.tracing() {
-		k.w.tracef("%v -> loop %d: %s", k, c.loop.index, show(buf))
+		k.w.tracef("%v -> loop %d: %s", k, c.loop.index, k.show(buf))
 	}
-	c.h.Data(buf)
-	for i := range buf {
-		buf[i] = 0xdd // whoever kept the slice sees it
+	if err := c.data(buf); err != nil {
+		c.die(err)
+		return
 	}
 	if was && !k.full() {
 		k.peer.room()
@@ -237,12 +259,12 @@ func (k *socket) deliverOut() {
 	p := k.out[:n:n]
 	k.out = k.out[n:]
 	if k.w.tracing() {
-		k.w.tracef("%v <- %s", k, show(p))
+		k.w.tracef("%v <- %s", k, k.show(p))
 	}
 	if c := k.conn; c != nil {
 		c.kickFlush()
 	}
-	k.peer.read(p)
+	k.hear(p)
 	k.kickOut()
 }
 
@@ -261,189 +283,12 @@ func (k *socket) closeByPooler(lose bool) {
 	k.kickOut()
 }
 
-// connState says who may still touch a Conn.
-type connState uint8
-
-const (
-	open connState = iota
-	lingering
-	dead
-)
-
-// Conn is a wire.Conn.
-type Conn struct {
-	w    *World
-	loop *Loop
-	h    wire.Handler
-	s    *socket
-
-	queue    []byte // what the kernel did not take
-	state    connState
-	paused   bool
-	failed   bool // a write failed, and the Handler is not told yet
-	flushDue bool
-}
-
-var _ wire.Conn = (*Conn)(nil)
-
-// Write implements wire.Conn.
-func (c *Conn) Write(p []byte) {
-	c.loop.on("Write")
-	if c.state != open {
-		c.w.failf("%v: Write on a closed Conn: %s", c.s, show(p))
+// show writes bytes of k as a trace line does.
+func (k *socket) show(p []byte) string {
+	if k.secret {
+		return fmt.Sprintf("%d bytes of TLS", len(p))
 	}
-	if c.failed || len(p) == 0 {
-		return
-	}
-	k := c.s
-	if k.reset {
-		c.failed = true
-		k.kickIn()
-		return
-	}
-	if k.eof { // the peer takes nothing any more
-		return
-	}
-	n := 0
-	if len(c.queue) == 0 {
-		n = max(0, min(len(p), k.pace.window-len(k.out)))
-		if n > 0 && c.w.chance(25) {
-			n = c.w.rng.IntN(n)
-		}
-		k.out = append(k.out, p[:n]...)
-		k.kickOut()
-	}
-	if n < len(p) {
-		c.queue = append(c.queue, p[n:]...)
-		c.kickFlush()
-	}
-}
-
-// kickFlush sees to it that the queue is sent as soon as there is room.
-func (c *Conn) kickFlush() {
-	if len(c.queue) == 0 || c.flushDue || len(c.s.out) >= c.s.pace.window && !c.s.eof {
-		return
-	}
-	c.flushDue = true
-	c.w.after(c.w.between(0, 50*time.Microsecond), c.flush)
-}
-
-// flush gives the kernel what is queued.
-func (c *Conn) flush() {
-	c.flushDue = false
-	k := c.s
-	if c.state == dead || c.failed || k.reset {
-		return
-	}
-	c.loop.enter()
-	if k.eof {
-		c.queue = nil
-		return // Closed is on its way
-	}
-	n := min(len(c.queue), k.pace.window-len(k.out))
-	if n > 0 {
-		k.out = append(k.out, c.queue[:n]...)
-		c.queue = c.queue[n:]
-		k.kickOut()
-	}
-	if len(c.queue) > 0 {
-		c.kickFlush()
-		return
-	}
-	if c.state == lingering {
-		c.finish(false)
-		return
-	}
-	c.h.Drained()
-}
-
-// Queued implements wire.Conn. Between two steps the pooler's own check may
-// ask it too.
-func (c *Conn) Queued() int {
-	if c.w.current != nil {
-		c.loop.on("Queued")
-	}
-	return len(c.queue)
-}
-
-// Pause implements wire.Conn.
-func (c *Conn) Pause() {
-	c.loop.on("Pause")
-	c.paused = true
-}
-
-// Resume implements wire.Conn.
-func (c *Conn) Resume() {
-	c.loop.on("Resume")
-	c.paused = false
-	if c.state == open {
-		c.s.kickIn()
-	}
-}
-
-// Close implements wire.Conn.
-func (c *Conn) Close() {
-	c.loop.on("Close")
-	if c.state != open {
-		return
-	}
-	if c.failed || c.s.reset || len(c.queue) == 0 {
-		c.finish(false)
-		return
-	}
-	c.state, c.h = lingering, nil
-	c.s.left() // as far as the pooler counts
-	c.w.after(wire.Linger, func() {
-		if c.state == lingering {
-			c.finish(true)
-		}
-	})
-}
-
-// Abort implements wire.Conn.
-func (c *Conn) Abort() {
-	c.loop.on("Abort")
-	if c.state != dead {
-		c.finish(true)
-	}
-}
-
-// finish closes the socket.
-func (c *Conn) finish(lose bool) {
-	if len(c.queue) > 0 {
-		c.s.hurt = true
-	}
-	c.state, c.h, c.queue = dead, nil, nil
-	c.s.conn = nil
-	c.s.closeByPooler(lose)
-}
-
-// die closes the socket and tells the Handler why.
-func (c *Conn) die(err error) {
-	h := c.h
-	c.finish(true)
-	c.w.tracef("%v: loop %d is told %v", c.s, c.loop.index, err)
-	h.Closed(err)
-}
-
-// Detach implements wire.Conn.
-func (c *Conn) Detach() (wire.Socket, bool) {
-	c.loop.on("Detach")
-	k := c.s
-	if c.state != open {
-		c.w.failf("%v: Detach of a closed Conn", k)
-	}
-	if len(c.queue) > 0 || c.failed || k.reset {
-		return wire.Socket{}, false
-	}
-	c.state, c.h = dead, nil
-	k.conn = nil
-	s := socketFor(k, uint16(k.fd))
-	if len(k.in) > 0 && c.w.chance(4) {
-		n := 1 + c.w.rng.IntN(len(k.in))
-		s.Early, k.in = k.in[:n:n], k.in[n:]
-	}
-	return s, true
+	return show(p)
 }
 
 // show writes bytes as a trace line does.

@@ -37,6 +37,15 @@ type tag struct{ client, n int }
 
 func (t tag) String() string { return strconv.Itoa(t.client) + "/" + strconv.Itoa(t.n) }
 
+// oid is the type of a parameter that s has nothing else for than to say whose
+// it is.
+func (s *stmt) oid() uint32 {
+	if s == nil {
+		return 0
+	}
+	return uint32(s.tag.client)<<16 | uint32(s.tag.n)
+}
+
 func parseTag(s string) (t tag, ok bool) {
 	c, n, ok := strings.Cut(s, "/")
 	if !ok {

@@ -33,8 +33,9 @@ type Handshake struct {
 	wake   func()
 
 	mu      sync.Mutex
-	come    sync.Cond // in or gone has changed
+	come    sync.Cond // in, ended or gone has changed
 	in, out []byte
+	ended   bool // nothing more comes
 	gone    bool // nobody waits for the end any more
 	awake   bool // wake was called since the last Take
 	over    bool
@@ -76,6 +77,15 @@ func (h *Handshake) Take() (out []byte, s *Stream, err error) {
 		return out, h.stream, h.err
 	}
 	return out, nil, nil
+}
+
+// End says that the peer sends nothing more than was fed. Run ends soon, for
+// better or worse.
+func (h *Handshake) End() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	h.come.Signal()
 }
 
 // Abort ends Run soon, if it has not ended. wake is not called again.
@@ -139,14 +149,14 @@ func (f *fed) Read(p []byte) (int, error) {
 	h := f.h
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.in) == 0 && !h.gone {
+	if len(h.in) == 0 && !h.ended && !h.gone {
 		if len(h.out) > 0 {
 			h.mu.Unlock()
 			h.tell()
 			h.mu.Lock()
 		}
 		f.slots.give()
-		for len(h.in) == 0 && !h.gone {
+		for len(h.in) == 0 && !h.ended && !h.gone {
 			h.come.Wait()
 		}
 		h.mu.Unlock()
@@ -155,6 +165,9 @@ func (f *fed) Read(p []byte) (int, error) {
 	}
 	if h.gone {
 		return 0, errGone
+	}
+	if len(h.in) == 0 {
+		return 0, io.EOF
 	}
 	n := copy(p, h.in)
 	h.in = h.in[n:]

@@ -3,6 +3,7 @@ package secure
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -88,4 +89,21 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%q was left, %v", rest, err)
 		}
 	})
+}
+
+// TestEnd has a peer stop in the middle: unlike after Abort, who waits is told.
+func TestEnd(t *testing.T) {
+	woken := make(chan struct{}, 1)
+	h := NewHandshake(serverConfig(tls.VersionTLS13), func() { woken <- struct{}{} })
+	go h.Run(NewSlots(1))
+	h.Feed([]byte("\x16\x03\x01\x00\x05"))
+	h.End()
+	select {
+	case <-woken:
+	case <-time.After(patience):
+		t.Fatal("Run goes on after End")
+	}
+	if _, s, err := h.Take(); s != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%v, %v", s, err)
+	}
 }

@@ -28,6 +28,10 @@ func newStream(conn *tls.Conn, t *transport, rest []byte, own *x509.Certificate)
 	return &Stream{conn: conn, t: t, rest: rest, own: own}
 }
 
+// Received hands over bytes that were read from the socket before the session
+// was put on it. They are the session's own, to be opened before all others.
+func (s *Stream) Received(p []byte) { s.rest = append(s.rest, p...) }
+
 // minOpen is the least room that Open offers for plaintext.
 const minOpen = 4 << 10
 

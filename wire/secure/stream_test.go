@@ -120,7 +120,7 @@ func TestTampered(t *testing.T) {
 func TestLeftOver(t *testing.T) {
 	both(t, func(t *testing.T, version uint16) {
 		s, f := pair(t, version)
-		s.rest = f.say(t, []byte("early "))
+		s.Received(f.say(t, []byte("early ")))
 		got, _, err := s.Open(nil, f.say(t, []byte("late")), nil)
 		if err != nil || string(got) != "early late" {
 			t.Fatalf("%q, %v", got, err)
