@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -127,7 +126,7 @@ func checkPlans(stdout io.Writer, path string, snap *configs.Snapshot, f fleet) 
 	var result error
 	var advices []string
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "plan\ton\tpools\tper process\tprocesses\tworst case\troom\t")
+	fmt.Fprintln(table, "plan\ton\tpools\tper process\tprocesses\tworst case\troom")
 	for _, c := range claims {
 		fits, advice := c.Fits(processes)
 		verdict := "fits"
@@ -153,7 +152,7 @@ func checkPlans(stdout io.Writer, path string, snap *configs.Snapshot, f fleet) 
 	}
 	table.Flush()
 	for _, advice := range advices {
-		fmt.Fprintf(stdout, "%s: error: %s\n", path, strings.TrimSpace(advice))
+		fmt.Fprintf(stdout, "%s: error: %s\n", path, advice)
 	}
 	return result
 }

@@ -1,3 +1,3 @@
 // Package packaging tests what pgweir is packed with, in configs: units of
-// systemd, manifests of Kubernetes, a Dockerfile, buildpacks.
+// systemd, manifests of Kubernetes, a Dockerfile.
 package packaging
