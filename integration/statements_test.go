@@ -116,3 +116,147 @@ func wantCode(err error, code string) error {
 	}
 	return nil
 }
+
+// TestSQLStatements has forty clients prepare, execute and deallocate by SQL
+// under names that every client uses, on four servers that keep five each.
+func TestSQLStatements(t *testing.T) {
+	begin(t)
+	const servers, kept = 4, 5
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, manyOverFew(db, database, map[string]string{
+		"default_pool_size": fmt.Sprint(servers), "max_prepared_statements": fmt.Sprint(kept),
+	}))
+	base := atRest(t, p, database)
+	until := time.Now().Add(loadTime)
+	var clients sync.WaitGroup
+	for id := range 40 {
+		clients.Go(func() {
+			if err := ownSQLStatements(testContext(t), p, database, id, until); err != nil {
+				t.Errorf("client %d: %v", id, err)
+			}
+		})
+	}
+	clients.Wait()
+	base.check(t)
+}
+
+func ownSQLStatements(ctx context.Context, p *pooler.Pooler, database string, id int, until time.Time) error {
+	conn, err := dial(ctx, p, database, pgx.QueryExecModeExec)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	random := rand.New(rand.NewPCG(uint64(id), 2))
+	has := map[string]string{} // name -> what the statement says
+	// query runs a Query and wants an error, or rows, of which each says so.
+	query := func(sql, code string, says ...string) error {
+		results, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+		if code != "" {
+			return wantCode(err, code)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+		for _, r := range results {
+			for _, row := range r.Rows {
+				if len(says) == 0 || string(row[0]) != says[0] {
+					return fmt.Errorf("%w: %s gives %q instead of %q", errNotMine, sql, row[0], says)
+				}
+				says = says[1:]
+			}
+		}
+		if len(says) > 0 {
+			return fmt.Errorf("%s does not give %q", sql, says)
+		}
+		return nil
+	}
+	for n := 0; time.Now().Before(until); n++ {
+		name := fmt.Sprint("stmt", random.IntN(4))
+		text := fmt.Sprintf("client %d; execute %d", id%10, random.IntN(5)) // some are the same for many
+		said, ok := has[name]
+		switch {
+		case !ok && random.IntN(4) == 0:
+			err = query("execute "+name+"('x')", "26000")
+		case !ok:
+			err = query(fmt.Sprintf("prepare %s (text) as select '%s' || $1", name, text), "")
+			has[name] = text
+		case random.IntN(10) == 0:
+			err = query(fmt.Sprintf("prepare %s as select 1", name), "42P05")
+		case random.IntN(10) == 0:
+			err = query("select 'and'; deallocate "+name, "", "and")
+			delete(has, name)
+		case random.IntN(10) == 0:
+			err = query(fmt.Sprintf("begin; execute %[1]s('a'); execute %[1]s('b'); deallocate %[1]s; rollback", name), "", said+"a", said+"b")
+			delete(has, name)
+		default:
+			tag := fmt.Sprintf("%d/%d", id, n)
+			err = query(fmt.Sprintf("execute %s('%s')", name, tag), "", said+tag)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestChangedResult alters a table under statements that clients have prepared.
+// Those who are told what their rows look like don't notice.
+func TestChangedResult(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "2"}))
+	conn := connect(t, p, database, pgx.QueryExecModeExec)
+	other := connect(t, p, database, pgx.QueryExecModeExec)
+	ctx := testContext(t)
+	pg := conn.PgConn()
+	run := func(sql string) {
+		t.Helper()
+		if _, err := other.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("create table shape (a int); insert into shape values (1); prepare sql as select * from shape")
+	if _, err := pg.Prepare(ctx, "mine", "select * from shape", nil); err != nil {
+		t.Fatal(err)
+	}
+	run("execute sql")
+	for i, change := range []string{"alter table shape add b text default 'b'", "alter table shape drop b", "alter table shape alter a type text"} {
+		run(change)
+		columns := 1
+		if i == 0 {
+			columns = 2
+		}
+		r := pg.ExecPrepared(ctx, "mine", nil, nil, nil).Read()
+		if r.Err != nil || len(r.Rows) != 1 || len(r.Rows[0]) != columns || len(r.FieldDescriptions) != columns {
+			t.Errorf("after %q the prepared statement gives %q, %v", change, r.Rows, r.Err)
+		}
+		results, err := other.PgConn().Exec(ctx, "execute sql").ReadAll()
+		if err != nil || len(results[0].Rows[0]) != columns {
+			t.Errorf("after %q EXECUTE gives %v", change, err)
+		}
+		d, err := other.PgConn().Prepare(ctx, fmt.Sprint("new", i), "select * from shape", nil)
+		if err != nil || len(d.Fields) != columns {
+			t.Errorf("after %q a new client is told %v, %v", change, d, err)
+		}
+	}
+
+	// Who describes nothing may believe in what it was told once: the error is
+	// what Postgres has for it. A transaction has failed with it.
+	run("alter table shape add c int")
+	batch := &pgconn.Batch{}
+	batch.ExecPrepared("mine", nil, nil, nil)
+	if _, err := pg.Exec(ctx, "begin").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pg.ExecBatch(ctx, batch).ReadAll(); wantCode(err, "0A000") != nil {
+		t.Errorf("within a transaction: %v", err)
+	}
+	if _, err := pg.Exec(ctx, "rollback").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	if r := pg.ExecPrepared(ctx, "mine", nil, nil, nil).Read(); r.Err != nil || len(r.Rows[0]) != 2 {
+		t.Errorf("after it: %q, %v", r.Rows, r.Err)
+	}
+}

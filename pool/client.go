@@ -24,7 +24,7 @@ type Client struct {
 	admin  *manned // ClientConsole
 	cancel *cancel // ClientCancel
 
-	names  map[string]*statement // see statements.go; nil if none
+	names  map[string]*statement // see names.go; nil if none
 	held   []byte                // input that could not be dealt with yet, in order
 	remain int                   // bytes of the message that is passing through; dropped without a server
 	vars   vars

@@ -130,6 +130,5 @@ func (v *Server) told(msg []byte) {
 	}
 }
 
-// shortTag is the length of the longest CommandComplete that told must see
-// whole.
-const shortTag = wire.HeaderLen + len("DISCARD ALL\x00")
+// longTag is the length of the longest CommandComplete that must be seen whole.
+const longTag = wire.HeaderLen + len("DEALLOCATE ALL\x00")

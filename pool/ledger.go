@@ -34,18 +34,22 @@ type ref struct {
 	st   *statement
 	name string // the client's name for it, if the client is concerned
 	what refKind
+	own  bool     // within sql: a statement of pgweir's own
+	sql  *sqlWork // a Query that was rewritten
 }
 
 type refKind uint8
 
 const (
-	refUse      refKind = iota // a Bind: nothing to undo
+	refUse      refKind = iota // it is used: nothing to undo
 	refRegister                // the client has the name, if it had not been there
 	refPrepare                 // the server has the statement
 	refBoth                    // refRegister and refPrepare
 	refForget                  // the client has the name no more
 	refEvict                   // the server has the statement no more
-	refStale                   // the same of one that is parsed anew right after
+	refDrop                    // neither client nor server have it any more
+	refAll                     // neither has any more
+	refStray                   // the server has one that is nobody's
 )
 
 // ledger is the queue of replies a server owes, oldest first, and what follows
@@ -173,6 +177,14 @@ func (l *ledger) takeRef() ref {
 		l.refs, l.refAt = l.refs[:0], 0
 	}
 	return r
+}
+
+// work is that of the oldest entry, nil if that is no Query which was rewritten.
+func (l *ledger) work() *sqlWork {
+	if l.first()&(owedKind|owedRef) != owedQuery|owedRef {
+		return nil
+	}
+	return l.refs[l.refAt].sql
 }
 
 // local reports whether the oldest entry is one that pgweir answers.

@@ -58,14 +58,23 @@ func (v *Server) Data(b []byte) {
 			v.forward(b[start:i])
 		}
 		if typ == wire.ErrorResponse {
-			if own := v.rename(whole); own != nil && !swallow {
-				v.forward(b[start:i])
-				v.forward(own)
-				swallow = true
-			}
-			v.heal(whole)
+			instead, again := v.heal(whole)
 			v.undo()
 			v.bareFailed()
+			if instead == nil && len(whole) == size {
+				instead = v.rename(whole)
+			}
+			if !swallow && (again || instead != nil) {
+				v.forward(b[start:i])
+				swallow = true
+				if !again {
+					v.forward(instead)
+					v.again = v.again[:0]
+				}
+			}
+		}
+		if !swallow {
+			v.again = v.again[:0] // an answer is told
 		}
 		v.remain = size - len(whole)
 		v.swallow = swallow
@@ -91,7 +100,7 @@ func (v *Server) Data(b []byte) {
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
-	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 {
+	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.pending == nil {
 		c.throttled = false
 		c.proceed()
 	}
@@ -118,7 +127,7 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 	case wire.ErrorResponse:
 		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
-		return size <= len(tagDeallocate)
+		return size <= longTag
 	case wire.DataRow:
 		return size <= maxWhole && v.job == jobRole
 	}
@@ -136,6 +145,9 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 			return false, false
 		}
 		v.status = wire.TxStatus(msg[5])
+		if v.pending != nil && v.ledger.work() == v.pending {
+			v.pending = nil
+		}
 		swallow, ok = v.ledger.ready()
 		return swallow || c == nil, ok
 	case wire.ParameterStatus:
@@ -161,17 +173,16 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 		}
 		return swallow, ok
 	}
-	if typ == wire.CommandComplete && len(msg) <= shortTag {
-		v.told(msg)
-	}
+	own := false
 	switch {
-	case typ == wire.CommandComplete && discarded(msg):
-		v.discardedAll()
+	case typ == wire.CommandComplete && len(msg) <= longTag:
+		v.told(msg)
+		own = v.sqlDone(msg)
 	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
 		v.readRole(msg[wire.HeaderLen:])
 	}
 	swallow, ok = v.ledger.answered(typ)
-	return swallow || c == nil, ok && (c != nil || v.job != jobNone)
+	return swallow || own || c == nil, ok && (c != nil || v.job != jobNone)
 }
 
 // setParameter takes over a ParameterStatus. ok is false if it is none.
@@ -245,6 +256,12 @@ func (v *Server) ready(own bool) {
 		v.account(c)
 		if v.status != wire.TxIdle && v.replication == replicatesNot && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {
 			v.close("transaction blocks not allowed in statement pooling mode", false)
+			return
+		}
+	}
+	if v.pending == askingAgain {
+		c.askAgain()
+		if v.state == ServerClosed {
 			return
 		}
 	}

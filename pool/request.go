@@ -8,6 +8,7 @@ func (c *Client) relay(b []byte) {
 	start, i := 0, 0 // b[start:i] is to be sent as it is,
 	var out []byte   // and before it this, which is not as it was
 	var bare []byte  // a Parse of the unnamed statement, not used yet
+	var again watch
 input:
 	for i < len(b) {
 		if c.remain > 0 {
@@ -50,14 +51,16 @@ input:
 			if c.tracks() {
 				name, end, naming = statementName(typ, b[i:], size)
 			}
+		case wire.Query:
+			if c.tracks() {
+				naming = sqlNaming(b[i:], size)
+			}
 		}
 		switch naming {
 		case namesMore:
 			break input
 		case namesOne:
-			if limit := c.w.p.Snapshot().Main.MaxClientPreparedStatements; typ == wire.Parse && limit > 0 && len(c.names) >= limit {
-				c.sendBoth(out, b[start:i])
-				c.disconnect(true, "too many prepared statements (max_client_prepared_statements)")
+			if typ == wire.Parse && c.crowded(1) {
 				return
 			}
 		case namesBroken:
@@ -85,13 +88,19 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed {
+			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd {
 				c.throttled = true
 				c.conn.Pause()
 				break input
 			}
 			if e != 0 && e != owedCopyEnd && !c.busy {
 				c.begin()
+			}
+			if !again.on && again.first(v, typ, naming) {
+				again = watch{on: true, from: i}
+			}
+			if again.on {
+				again.see(v, typ, name, b, i, size)
 			}
 			switch {
 			case naming == namesOne && !v.ledger.skipping:
@@ -108,18 +117,35 @@ input:
 				out = c.gather(out, b[start:i])
 				out = c.bare(out, typ, b[i:], end, size)
 				n, start = end, i+end
+			case c.changesSQL(typ, naming, b[i:]):
+				if size > len(b)-i {
+					break input
+				}
+				if out == nil {
+					out = c.w.gather[:0]
+				}
+				out = c.gather(out, b[start:i])
+				out = c.sql(out, typ, b[i:i+size])
+				if c.state == ClientClosed {
+					return
+				}
+				start = i + size
+				if bare = nil; typ == wire.Parse {
+					bare = b[i : i+size]
+				}
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
 				case typ == wire.Query:
-					v.bareOf = 0 // it takes the unnamed statement away
+					v.bareOf, v.portalSQL = 0, nil // it takes the unnamed ones away
 				case typ == wire.Parse && c.tracks():
-					v.bareOf = c.id
+					v.bareOf, v.bareSQL = c.id, nil
 					if bare = nil; naming == namesBare {
 						bare = b[i : i+size]
 					}
 				case typ == wire.Bind && naming == namesBare:
 					bare = nil
+					v.bindBare(b[i:])
 					c.forget("")
 				case typ == wire.Close && naming == namesBare:
 					bare, v.bareOf = nil, 0

@@ -22,9 +22,20 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
-	prepared prepared
-	bareOf   uint64 // id of the client whose unnamed statement it has, 0 if none is known
-	local    []byte // answers of pgweir's own that go out with what follows
+	prepared  prepared
+	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
+	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
+	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool     // it is asked again
+	blind     bool     // the statement being told is bound by a client that does not ask what its result looks like
+	strays    bool     // it may have statements under names of the client's own choice
+	common    bool     // connect_query has prepared statements for everybody
+
+	// What an Execute means for names: of the statement that was told last, of
+	// the unnamed statement, of the unnamed portal. nil: nothing.
+	toldSQL, bareSQL, portalSQL *ref
+
+	local []byte // answers of pgweir's own that go out with what follows
 
 	part    []byte // the begin of a message that must be seen whole, or of a header
 	remain  int    // bytes of the message that is passing through
@@ -65,6 +76,7 @@ const (
 	jobNone    job = iota
 	jobSets        // the client's parameters; the client waits
 	jobReset       // server_reset_query
+	jobForget      // DEALLOCATE ALL, because of strays
 	jobCheck       // server_check_query
 	jobConnect     // connect_query
 	jobProbe       // which Syncs did a failed COPY swallow? see ledger.doubt
@@ -407,14 +419,18 @@ func (v *Server) jobDone() {
 		}
 		c.proceed()
 		s.varsTold(v)
-	case jobReset, jobCheck:
+	case jobReset, jobForget, jobCheck:
 		if v.jobError != "" || v.status != wire.TxIdle {
 			reason := "test query failed"
-			if j == jobReset {
+			if j != jobCheck {
 				reason = "reset query failed"
 			}
 			v.close(reason, true)
 			s.provide()
+			return
+		}
+		if j == jobForget {
+			v.settle()
 			return
 		}
 		if j == jobReset {
@@ -474,6 +490,11 @@ func (v *Server) settle() {
 		s.provide()
 	case v.cancels > 0:
 		v.move(ServerBeingCanceled)
+	case v.strays && v.common:
+		v.close("prepared statements of unknown names", true)
+		s.provide()
+	case v.strays:
+		v.run(jobForget, "DEALLOCATE ALL")
 	default:
 		main := s.w.p.Snapshot().Main
 		if main.ServerResetQuery != "" && (s.pool.session() || main.ServerResetQueryAlways) {

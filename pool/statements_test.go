@@ -290,25 +290,6 @@ func TestStatementsAreDiscarded(t *testing.T) {
 	}
 }
 
-// A table that was altered makes a statement useless: the next who uses it
-// has it parsed anew, wherever.
-func TestStatementIsParsedAnew(t *testing.T) {
-	s, a := newStage(t, "")
-	a.send(join(parse("mine", "select * from t"), sync))
-	s.answers(reply('1'), idle)
-	a.send(join(bind("mine"), execute, sync))
-	out, at := wire.Begin(nil, wire.ErrorResponse)
-	for _, field := range []string{"SERROR", "C0A000", "Mcached plan must not change result type", "RRevalidateCachedQuery"} {
-		out = wire.AppendString(out, field)
-	}
-	s.answers(wire.End(append(out, 0), at), idle)
-	a.out, s.server.out = nil, nil
-	a.send(join(bind("mine"), execute, sync))
-	s.asked(join(closing(one), parse(one, "select * from t"), bind(one), execute, sync))
-	s.answers(reply('3', '1', '2'), done, idle)
-	a.gets(reply('2'), done, idle)
-}
-
 // In session mode, and without max_prepared_statements, nothing is looked at.
 func TestStatementsPassThrough(t *testing.T) {
 	for _, main := range []string{"pool_mode = session\nserver_reset_query =", "max_prepared_statements = 0"} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -43,10 +44,11 @@ func (r result) ratio(name, base string) float64 {
 
 // results are all that was measured.
 type results struct {
-	loads  []result
-	loops  *result                 // pgweir with one loop and with two
-	memory []memory                // none when it was not asked for
-	storm  map[string]stormFigures // nil when it was not asked for
+	loads    []result
+	loops    *result                 // pgweir with one loop and with two
+	prepared *result                 // pgweir by the simple protocol and with prepared statements
+	memory   []memory                // none when it was not asked for
+	storm    map[string]stormFigures // nil when it was not asked for
 
 	counting time.Duration // see countingCost; 0 when it was not asked for
 }
@@ -54,10 +56,15 @@ type results struct {
 const (
 	oneLoop  = "pgweir loops=1"
 	twoLoops = "pgweir loops=2"
+	simple   = "pgweir simple"
+	prepared = "pgweir prepared"
 )
 
-// loopsWork is the measurement of several loops, which has no PgBouncer in it.
-const loopsWork = "loops=2 against loops=1"
+// These are the measurements that have no PgBouncer in them.
+const (
+	loopsWork    = "loops=2 against loops=1"
+	preparedWork = "prepared statements against the simple protocol"
+)
 
 func (b *bench) measure(ctx context.Context) (r results, err error) {
 	for _, w := range b.workLoads() {
@@ -86,6 +93,18 @@ func (b *bench) measure(ctx context.Context) (r results, err error) {
 			return r, fmt.Errorf("%s: %w", loopsWork, err)
 		}
 		r.loops = &one
+	}
+	if b.only.MatchString(preparedWork) {
+		w := b.workLoads()[0]
+		w.name = preparedWork
+		w.put = func(ctx context.Context, w work, t *target, length time.Duration) (sample, error) {
+			return pgbench("-S", "-M", strings.TrimPrefix(t.name, "pgweir "))(ctx, w, t, length)
+		}
+		one, err := b.compare(ctx, w, []string{simple, prepared}, map[string]map[string]string{simple: w.settings, prepared: w.settings})
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", preparedWork, err)
+		}
+		r.prepared = &one
 	}
 	if b.only.MatchString(histogramsWork) {
 		if r.counting, err = countingCost(); err != nil {

@@ -84,13 +84,16 @@ func (r report) markdown() string {
 	}
 	r.memory(&b)
 	r.storm(&b)
-	r.loops(&b)
+	r.own(&b, r.results.loops, twoLoops, oneLoop)
+	r.own(&b, r.results.prepared, prepared, simple)
 	r.histograms(&b)
 
 	b.WriteString("\n## All figures\n\n| work | target | tps | p50 ms | p99 ms | CPU µs per transaction | user | system | to PgBouncer |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	all := r.results.loads
-	if r.results.loops != nil {
-		all = append(all, *r.results.loops)
+	for _, one := range []*result{r.results.loops, r.results.prepared} {
+		if one != nil {
+			all = append(all, *one)
+		}
 	}
 	for _, one := range all {
 		for i, name := range one.names {
@@ -146,13 +149,14 @@ func (r report) storm(b *strings.Builder) {
 	fmt.Fprintf(b, "| the same, how long the storm took | %s ms (PgBouncer %s ms) | | |\n", ms(ours.length), ms(theirs.length))
 }
 
-func (r report) loops(b *strings.Builder) {
-	if r.results.loops == nil {
+// own judges a measurement of pgweir against itself.
+func (r report) own(b *strings.Builder, one *result, name, base string) {
+	if one == nil {
 		return
 	}
 	const goal = 1.10
-	ratio := r.results.loops.ratio(twoLoops, oneLoop)
-	fmt.Fprintf(b, "| %s, CPU per transaction (no PgBouncer in it) | %.2f | ≤ %.2f | %s |\n", loopsWork, ratio, goal, verdict(ratio <= goal))
+	ratio := one.ratio(name, base)
+	fmt.Fprintf(b, "| %s, CPU per transaction (no PgBouncer in it) | %.2f | ≤ %.2f | %s |\n", one.work.name, ratio, goal, verdict(ratio <= goal))
 }
 
 func verdict(met bool) string {

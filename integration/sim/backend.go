@@ -51,12 +51,25 @@ type backend struct {
 	last     tag      // executed last
 }
 
-type prepared struct{ s *stmt } // nil: an empty query
+type prepared struct {
+	s     *stmt // nil: an empty query
+	shape int   // of the table, then
+}
+
+// stale is the error of a statement whose result has changed, nil if it has not.
+func (b *backend) stale(p *prepared) *pgError {
+	if p == nil || p.s == nil || p.s.verb != "shaped" || p.shape == b.pg.shape {
+		return nil
+	}
+	return &pgError{"0A000", "cached plan must not change result type (RevalidateCachedQuery)"}
+}
 
 type portal struct {
 	s    *stmt
 	arg  string // $1 of a lookup
 	done int    // rows so far
+
+	shape int // of the table, which is locked until the portal is gone
 }
 
 type temp struct {
@@ -69,6 +82,16 @@ type temp struct {
 type pgError struct{ code, text string }
 
 func tagged(code, text string, t tag) *pgError { return &pgError{code, text + " " + t.String()} }
+
+// aborted is what a statement is told in a transaction that has failed. Those
+// that name another have no tag.
+func aborted(s *stmt) *pgError {
+	const text = "current transaction is aborted, commands ignored until end of transaction block"
+	if s.name != "" {
+		return &pgError{"25P02", text}
+	}
+	return tagged("25P02", text, s.tag)
+}
 
 // read implements peer.
 func (b *backend) read(p []byte) {
@@ -325,8 +348,8 @@ func (b *backend) simple(list []stmt) {
 		return
 	}
 	s := &list[0]
-	if s.rows() && b.status != wire.TxFailed {
-		b.describe(s)
+	if target := b.target(s); target.rows() && b.status != wire.TxFailed && (target == s || b.stale(b.prepared[s.name]) == nil) {
+		b.describe(target, b.pg.shape)
 	}
 	b.execute(s, nil, 0, func(err *pgError) {
 		if err != nil {
@@ -338,7 +361,7 @@ func (b *backend) simple(list []stmt) {
 }
 
 // describe says what rows of s look like.
-func (b *backend) describe(s *stmt) {
+func (b *backend) describe(s *stmt, shape int) {
 	if s != nil && s.verb == "lookup" {
 		b.columns("name", "secret")
 		return
@@ -347,7 +370,11 @@ func (b *backend) describe(s *stmt) {
 		b.empty(wire.NoData)
 		return
 	}
-	b.columns(append([]string{s.tag.String()}, rowColumns[1:]...)...)
+	names := append([]string{s.tag.String()}, rowColumns[1:]...)
+	if s.verb == "shaped" {
+		names = append(names, "shape"+strconv.Itoa(shape))
+	}
+	b.columns(names...)
 }
 
 // columns emits a RowDescription.

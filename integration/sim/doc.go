@@ -18,6 +18,7 @@
 //	guc.go         the session's parameters
 //	dialer.go      pool.Dialer in front of it
 //	client.go      a client: connection, login, one batch after the other
+//	prepare.go     PREPARE, EXECUTE and DEALLOCATE, on both sides
 //	script.go      what a client sends: batches drawn from the seed
 //	oracle.go      what a client must get for it
 //	operator.go    the console: RELOAD, PAUSE, KILL, SHUTDOWN ...

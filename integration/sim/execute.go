@@ -47,7 +47,7 @@ func (b *backend) lookup(name string) {
 var rowColumns = []string{"tag", "pid", "left", "params", "filler"}
 
 // row is what a session tells of itself.
-func (b *backend) row(s *stmt) []byte {
+func (b *backend) row(s *stmt, shape int) []byte {
 	var left []string
 	for _, t := range b.temps {
 		left = append(left, "temp "+t.name)
@@ -62,12 +62,16 @@ func (b *backend) row(s *stmt) []byte {
 	for _, g := range b.gucs[:b.pg.reported] {
 		params = append(params, g.name+"="+g.value)
 	}
-	out, at := wire.Begin(nil, wire.DataRow)
-	out = binary.BigEndian.AppendUint16(out, uint16(len(rowColumns)))
-	for _, col := range []string{
+	cols := []string{
 		s.tag.String(), strconv.Itoa(int(b.pid)), strings.Join(left, ","), strings.Join(params, "\x1f"),
 		strings.Repeat("x", s.arg(1, 0)),
-	} {
+	}
+	if s.verb == "shaped" {
+		cols = append(cols, "shape"+strconv.Itoa(shape))
+	}
+	out, at := wire.Begin(nil, wire.DataRow)
+	out = binary.BigEndian.AppendUint16(out, uint16(len(cols)))
+	for _, col := range cols {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(col)))
 		out = append(out, col...)
 	}
@@ -84,13 +88,24 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	b.last = s.tag
 	b.checkOwner(s)
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
-		then(tagged("25P02", "current transaction is aborted, commands ignored until end of transaction block", s.tag))
+		then(aborted(s))
 		return
 	}
 	b.begin()
+	if target := b.target(s); target != s {
+		if err := b.stale(b.prepared[s.name]); err != nil {
+			then(err)
+			return
+		}
+		b.execute(target, p, limit, then)
+		return
+	}
 	switch s.verb {
-	case "select":
+	case "select", "shaped":
 		b.rows(s, p, limit)
+	case "alter":
+		b.pg.shape++
+		b.complete("ALTER " + s.tag.String())
 	case "slow", "hang":
 		b.running = &running{tag: s.tag, endless: s.verb == "hang"}
 		r := b.running
@@ -177,6 +192,11 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	case "crash":
 		b.crash()
 		return
+	case "prepare", "execute", "deallocate":
+		if err := b.prepare(s); err != nil {
+			then(err)
+			return
+		}
 	case "discard":
 		if b.status != wire.TxIdle {
 			then(&pgError{"25001", "DISCARD ALL cannot run inside a transaction block"})
@@ -199,16 +219,16 @@ func (b *backend) rows(s *stmt, p *portal, limit int) {
 	if s.verb != "select" {
 		n = 1
 	}
-	from := 0
+	from, shape := 0, b.pg.shape
 	if p != nil {
-		from = p.done
+		from, shape = p.done, p.shape
 	}
 	to := n
 	if limit > 0 {
 		to = min(n, from+limit)
 	}
 	for range to - from {
-		b.emit(b.row(s))
+		b.emit(b.row(s, shape))
 	}
 	if p != nil {
 		p.done = to

@@ -89,12 +89,12 @@ func (b *backend) extended(typ byte, body []byte) {
 			fail("42P05", "prepared statement \""+name+"\" already exists")
 			return
 		}
-		p := &prepared{}
+		p := &prepared{shape: b.pg.shape}
 		if len(list) == 1 {
 			p.s = &list[0]
 		}
 		if p.s != nil && b.status == wire.TxFailed && p.s.verb != "commit" && p.s.verb != "rollback" {
-			b.failed(tagged("25P02", "current transaction is aborted", p.s.tag), true)
+			b.failed(aborted(p.s), true)
 			return
 		}
 		b.begin()
@@ -108,11 +108,15 @@ func (b *backend) extended(typ byte, body []byte) {
 			fail("26000", "prepared statement \""+from+"\" does not exist")
 			return
 		case p.s != nil && b.status == wire.TxFailed && p.s.verb != "commit" && p.s.verb != "rollback":
-			b.failed(tagged("25P02", "current transaction is aborted", p.s.tag), true)
+			b.failed(aborted(p.s), true)
+			return
+		}
+		if err := b.stale(p); err != nil {
+			b.failed(err, true)
 			return
 		}
 		b.begin()
-		b.portals[name] = &portal{s: p.s}
+		b.portals[name] = &portal{s: p.s, shape: b.pg.shape}
 		if p.s != nil && p.s.verb == "lookup" {
 			b.portals[name].arg = lookupArg(body)
 		}
@@ -122,25 +126,30 @@ func (b *backend) extended(typ byte, body []byte) {
 		body = body[1:]
 		name := next()
 		var s *stmt
+		shape := b.pg.shape
 		if what == 'S' {
 			p := b.prepared[name]
 			if p == nil {
 				fail("26000", "prepared statement \""+name+"\" does not exist")
 				return
 			}
+			if err := b.stale(p); err != nil {
+				b.failed(err, true)
+				return
+			}
 			s = p.s
 			out, at := wire.Begin(nil, wire.ParameterDescription)
 			out = binary.BigEndian.AppendUint16(out, 1)
-			b.emit(wire.End(binary.BigEndian.AppendUint32(out, s.oid()), at))
+			b.emit(wire.End(binary.BigEndian.AppendUint32(out, b.target(s).oid()), at))
 		} else {
 			p := b.portals[name]
 			if p == nil {
 				fail("34000", "portal \""+name+"\" does not exist")
 				return
 			}
-			s = p.s
+			s, shape = p.s, p.shape
 		}
-		b.describe(s)
+		b.describe(b.target(s), shape)
 	case wire.Execute:
 		name := next()
 		limit := int(binary.BigEndian.Uint32(body))

@@ -84,7 +84,7 @@ var mutations = []mutation{
 	},
 	{
 		"a server keeps the parameters of the last client", "pool/server.go",
-		"	if c.vars == v.vars && c.extras == v.extras && !v.strayed {\n", "	if v.status == wire.TxIdle {\n",
+		"	if c.vars == v.vars && c.extras == v.extras && !v.strayed {\n		return false\n", "	if v.status == wire.TxIdle {\n		return false\n",
 	},
 	{
 		"a session is not reset", "pool/server.go",
@@ -115,8 +115,16 @@ var mutations = []mutation{
 		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
 	},
 	{
-		"a server is not told the statements that it lacks", "pool/statements.go",
-		"	if v.prepared.has(st) {\n		return out\n", "	if v.prepared.has(st) || st.parse != nil {\n		return out\n",
+		"a server is not told the statements that it lacks", "pool/prepared.go",
+		"	if !st.private && v.prepared.has(st) {\n		return out\n", "	if st.parse != nil {\n		return out\n",
+	},
+	{
+		"a statement of SQL is not told to a server that lacks it", "pool/sqlnames.go",
+		"	if r.has(st) {\n		return true\n", "	if r.has(st) || st.tail != \"\" {\n		return true\n",
+	},
+	{
+		"a client goes on before it is known what a PREPARE did", "pool/request.go",
+		"|| v.pending != nil && e != 0", "|| v.pending != nil && e == owedFunction",
 	},
 	{
 		"a statement that nobody has any more is kept", "pool/statements.go",

@@ -25,6 +25,7 @@ type expect struct {
 	whole bool   // Describe: of a statement, not of a portal
 	arg   string // FunctionCall
 	ended bool   // CopyDone or CopyFail was sent
+	shape string // what the rows of a shaped statement look like, as far as it is known
 }
 
 const kindConsole = 'K'
@@ -124,6 +125,7 @@ func (c *client) reply(typ byte, body []byte) {
 			e.phase = phaseRows
 		case e.about != nil && e.about.rows():
 			ok = typ == wire.RowDescription && describes(body, e.about)
+			c.describedAs(e, body)
 			c.pop()
 		default:
 			ok = typ == wire.NoData
@@ -172,6 +174,7 @@ func (c *client) queryReply(e *expect, typ byte, body []byte) bool {
 		return typ == wire.EmptyQueryResponse
 	case s.rows() && e.phase == phaseBegin:
 		e.phase = phaseRows
+		c.describedAs(e, body)
 		return typ == wire.RowDescription && describes(body, s)
 	}
 	ok, done := c.statementReply(e, typ, body)
@@ -211,7 +214,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	}
 	tag := " " + s.tag.String()
 	switch s.verb {
-	case "select", "slow", "hang":
+	case "select", "slow", "hang", "shaped":
 		want := 1
 		if s.verb == "select" {
 			want = s.arg(0, 1)
@@ -219,7 +222,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 		switch typ {
 		case wire.DataRow:
 			e.rows++
-			c.row(s, body)
+			c.row(e, s, body)
 			return e.from+e.rows <= want && (e.limit == 0 || e.rows <= e.limit), false
 		case wire.PortalSuspended:
 			return e.limit > 0 && e.rows == e.limit, true
@@ -243,6 +246,16 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	case "discard":
 		c.named, c.listen = nil, false
 		return text == "DISCARD ALL", true
+	case "prepare":
+		c.named = append(c.named, namedStmt{s.name, s.inner})
+		return text == "PREPARE", true
+	case "deallocate":
+		if s.all {
+			c.named = nil
+			return text == "DEALLOCATE ALL", true
+		}
+		c.named = slices.DeleteFunc(c.named, func(n namedStmt) bool { return n.name == s.name })
+		return text == "DEALLOCATE", true
 	case "notice":
 		return text == "DO"+tag, true
 	case "temp":
@@ -252,6 +265,8 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 		return text == "LISTEN"+tag, true
 	case "notify":
 		return text == "NOTIFY"+tag, true
+	case "alter":
+		return text == "ALTER"+tag, true
 	case "copyout":
 		switch typ {
 		case wire.CopyOutResponse:
@@ -294,6 +309,20 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 	return false, true
 }
 
+// describedAs notes what the rows of e, or of the Execute behind a Describe of
+// its portal, are said to look like.
+func (c *client) describedAs(e *expect, description []byte) {
+	at := strings.Index(string(description), "shape")
+	if at < 0 {
+		return
+	}
+	shape, _, _ := wire.CutString(description[at:])
+	if e.kind == wire.Describe && !e.whole && len(c.queue) > 1 && c.queue[1].kind == wire.Execute {
+		e = c.queue[1]
+	}
+	e.shape = string(shape)
+}
+
 // swallowed drops the Syncs that a COPY has ignored from what is owed.
 func (c *client) swallowed(s *stmt) {
 	n := c.w.books.swallowed[s.tag]
@@ -311,9 +340,16 @@ func (c *client) swallowed(s *stmt) {
 }
 
 // row checks a row: whose it is, and the state of the session it tells of.
-func (c *client) row(s *stmt, body []byte) {
+func (c *client) row(e *expect, s *stmt, body []byte) {
 	w := c.w
 	cols := columns(body)
+	if s.verb == "shaped" && len(cols) > len(rowColumns) {
+		last := len(cols) - 1
+		if e.shape != "" && e.shape != cols[last] {
+			c.wrong("a row of %s, which it was told would be of %s", cols[last], e.shape)
+		}
+		cols = cols[:last]
+	}
 	if len(cols) != len(rowColumns) {
 		c.wrong("a row of %d columns: %s", len(cols), show(body))
 	}
@@ -419,6 +455,9 @@ func (c *client) failed(f wire.Fields) {
 		e.phase = phaseOver
 		return
 	}
+	if strings.Contains(text, "PGBOUNCER_") && !c.w.set.session() {
+		c.wrong("error %s %q tells a server's name", f.Code, text)
+	}
 	s := e.statement()
 	if at := strings.LastIndexByte(text, ' '); at >= 0 {
 		if t, ok := parseTag(text[at+1:]); ok && (s == nil || t != s.tag) {
@@ -435,6 +474,8 @@ func (c *client) failed(f wire.Fields) {
 		ok = c.cancels > 0 || verb == "copyin" && e.ended
 	case "25P02":
 		ok = c.status == wire.TxFailed
+	case "0A000":
+		ok = verb == "shaped"
 	case "P0001":
 		ok = verb == "fail"
 	case "22P02", "23505":

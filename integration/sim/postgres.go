@@ -21,6 +21,8 @@ const (
 
 // Postgres is the server process: its sessions and what they share.
 type Postgres struct {
+	shape int // of the table, see stmt
+
 	w        *World
 	state    serverState
 	backends []*backend // oldest first

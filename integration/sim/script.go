@@ -207,7 +207,11 @@ func (c *client) script() {
 		c.session()
 		return
 	case w.set.named() && w.chance(4):
-		c.prepare()
+		if w.chance(2) && !w.mayLeak() {
+			c.sqlPrepared()
+		} else {
+			c.prepare()
+		}
 		return
 	}
 	switch w.rng.IntN(15) {
@@ -216,7 +220,7 @@ func (c *client) script() {
 	case 2:
 		c.query(c.sel(), c.sel(), c.sel())
 	case 3:
-		c.query(pick(w, "", ";", c.setting(), "nonsense"))
+		c.query(pick(w, "", ";", c.setting(), "nonsense", "alter "+c.tag().String()))
 	case 4:
 		c.unit(c.sel())
 		c.sync()
@@ -384,7 +388,11 @@ func (c *client) transaction() {
 			case 4:
 				c.copyIn()
 			case 5:
-				if w.set.named() {
+				switch {
+				case !w.set.named():
+				case w.chance(2) && !w.mayLeak():
+					c.sqlPrepared()
+				default:
 					c.prepare()
 				}
 			default:
@@ -420,8 +428,11 @@ func (c *client) prepare() {
 	switch w.rng.IntN(8) {
 	case 0, 1:
 		text := c.sel()
-		if w.chance(2) {
+		switch w.rng.IntN(4) {
+		case 0, 1:
 			text = fmt.Sprintf("select 0/%d", 1+w.rng.IntN(6))
+		case 2:
+			text = "shaped 0/7"
 		}
 		name := "s" + strconv.Itoa(c.n)
 		if w.mayLeak() {
@@ -453,6 +464,9 @@ func (c *client) prepare() {
 				c.describe('S', p.name, p.s)
 			default:
 				c.bind("", p.name, p.s, "26000")
+				if w.chance(2) {
+					c.describe('P', "", p.s)
+				}
 				c.execute("", p.s, 0, 0)
 			}
 		}

@@ -22,14 +22,19 @@ import (
 //	stream TAG rows            both ways, until the client ends it; replication only
 //	die TAG, crash TAG         the end of the session, with and without a word
 //	lookup                     auth_query: the account that the parameter names
+//	shaped TAG                 a row as of select, of the shape that the table has
+//	alter TAG                  gives the table another shape
 //	discard all
+//	prepare NAME as ..., execute NAME, deallocate NAME or all
 type stmt struct {
 	verb string
 	tag  tag
 	args []int
 	text string
 
-	name, value string // set
+	name, value string // set; prepare, execute and deallocate have a name
+	inner       *stmt  // prepare: of what; nil: of a row of nothing
+	all         bool   // deallocate all
 }
 
 // tag names a client's statement. The zero tag is nobody's.
@@ -67,7 +72,7 @@ func (s *stmt) arg(i, def int) int {
 
 // rows reports whether s returns rows.
 func (s *stmt) rows() bool {
-	return s.verb == "select" || s.verb == "slow" || s.verb == "hang"
+	return s.verb == "select" || s.verb == "slow" || s.verb == "hang" || s.verb == "shaped"
 }
 
 // parse reads a query. ok is false for a syntax error.
@@ -134,10 +139,12 @@ func parseOne(text string) (s stmt, ok bool) {
 		return s, true
 	case "lookup":
 		return s, len(words) == 1
+	case "prepare", "execute", "deallocate":
+		return s, parsePrepare(&s, text)
 	case "discard":
 		return s, strings.EqualFold(text, "discard all")
 	case "select", "slow", "hang", "fail", "notice", "begin", "commit", "rollback", "temp", "listen", "notify",
-		"copyin", "copyout", "stream", "die", "crash":
+		"copyin", "copyout", "stream", "die", "crash", "shaped", "alter":
 	default:
 		return s, false
 	}

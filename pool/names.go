@@ -1,0 +1,379 @@
+package pool
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// tracks reports whether c's statements are pgweir's business.
+func (c *Client) tracks() bool {
+	return c.w.p.Snapshot().Main.MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
+}
+
+// naming says whether a message names a prepared statement.
+type naming uint8
+
+const (
+	namesNone   naming = iota // no: a portal, or a Parse too long to be kept
+	namesOne                  // yes
+	namesBare                 // the unnamed one
+	namesMore                 // more of the message has to be there to tell
+	namesBroken               // the message makes no sense
+	namesSQL                  // a Query whose text may
+)
+
+// maxNames bounds what of a Bind must be there before the name of its
+// statement is known: the names of portal and statement.
+const maxNames = 8 << 10
+
+// maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
+// another batch.
+const maxBare = 64 << 10
+
+// statementName finds the name of the statement in a Parse, Bind, Describe or
+// Close of size bytes, of which msg are here. If it is namesOne or namesBare
+// the whole is here, or in a Bind all up to the end of the name, at msg[:end].
+func statementName(typ byte, msg []byte, size int) (name []byte, end int, is naming) {
+	body := msg[wire.HeaderLen:min(size, len(msg))]
+	switch typ {
+	case wire.Bind:
+		portal, rest, ok := wire.CutString(body)
+		if ok {
+			name, _, ok = wire.CutString(rest)
+		}
+		switch {
+		case ok && len(name) == 0:
+			return nil, wire.HeaderLen + len(portal) + 1 + 1, namesBare
+		case ok:
+			return name, wire.HeaderLen + len(portal) + 1 + len(name) + 1, namesOne
+		case len(msg) >= size || len(msg) > maxNames:
+			return nil, 0, namesBroken
+		}
+		return nil, 0, namesMore
+	case wire.Describe, wire.Close:
+		if size == wire.HeaderLen {
+			return nil, 0, namesBroken
+		}
+		if len(body) > 0 && body[0] != 'S' {
+			return nil, 0, namesNone
+		}
+		if len(body) > 0 {
+			body = body[1:]
+		}
+	}
+	switch {
+	case len(body) > 0 && body[0] == 0 && size > maxBare:
+		return nil, 0, namesNone
+	case len(msg) < size:
+		return nil, 0, namesMore
+	}
+	name, _, ok := wire.CutString(body)
+	switch {
+	case !ok:
+		return nil, 0, namesBroken
+	case len(name) == 0:
+		return nil, size, namesBare
+	}
+	return name, size, namesOne
+}
+
+// packetName is what error texts call a message.
+func packetName(typ byte) string {
+	switch typ {
+	case wire.Parse:
+		return "Parse"
+	case wire.Bind:
+		return "Bind"
+	case wire.Describe:
+		return "Describe"
+	}
+	return "Close"
+}
+
+// parameter is the value of a tracked parameter that c is known to have, empty
+// if the server does not report it.
+func (c *Client) parameter(name string) string {
+	t := c.w.p.tracked
+	if i, ok := t.index[name]; ok {
+		return c.vars.get(t, i).text
+	}
+	return ""
+}
+
+// meaning are the parameters of c's session on which the meaning of text hangs:
+// the schemas in which its names are looked up, and how its strings are read.
+func (c *Client) meaning(text []byte) string {
+	path := c.parameter("search_path")
+	if bytes.IndexByte(text, '\\') >= 0 && !c.conforming() {
+		path += "\x01off"
+	}
+	return path
+}
+
+// statement deals with a message that names a statement, of which msg[:end] is
+// what statementName wants: it appends what the server gets in its place, and
+// pushes what that is owed. The client has a server that listens.
+func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int) []byte {
+	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
+	st := c.names[string(name)]
+	switch typ {
+	case wire.Parse:
+		stats.ClientParses++
+		body := msg[wire.HeaderLen+len(name)+1 : end]
+		if st != nil {
+			// Postgres says what is wrong with that: the server has a
+			// statement of that name, or gets it now.
+			st, drop := c.inPlaceOf(st)
+			out = v.tell(out, st)
+			drop()
+			l.push(owedParse)
+			out, at := wire.Begin(out, wire.Parse)
+			return wire.End(append(wire.AppendString(out, st.name), body...), at)
+		}
+		own := string(name)
+		if parsesSQL(body) {
+			st = c.w.p.statements.own(body)
+			c.setName(own, st)
+			return c.tellOwn(out, st, owedParse, ref{st: st, name: own, what: refBoth})
+		}
+		st = c.w.p.statements.hold(c.meaning(body), body)
+		c.setName(own, st)
+		if v.prepared.has(st) {
+			l.pushRef(owedParse|owedLocal, ref{st: st, name: own, what: refRegister})
+			return out
+		}
+		out = v.makeRoom(out, st)
+		stats.ServerParses++
+		l.pushRef(owedParse, ref{st: st, name: own, what: refBoth})
+		return append(out, st.parse...)
+	case wire.Bind:
+		stats.Binds++
+		portal := msg[wire.HeaderLen : end-len(name)-1]
+		v.toldSQL = nil
+		if st == nil {
+			l.push(owedBind)
+			return append(out, msg[:end]...) // Postgres says that there is none
+		}
+		told := st.private || st.retired.Load() // no matter else
+		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
+			st = c.renew(string(name), st)
+		}
+		if !st.retired.Load() {
+			v.blind = !told
+			out = v.tell(out, st)
+			v.blind = false
+		}
+		if len(portal) == 1 {
+			v.portalSQL = v.toldSQL
+		}
+		l.pushRef(owedBind, ref{st: st})
+		at := len(out)
+		out = append(append(out, msg[:wire.HeaderLen]...), portal...)
+		out = wire.AppendString(out, st.name)
+		return setSize(out, at, size-len(name)+len(st.name))
+	case wire.Describe:
+		if st == nil {
+			l.push(owedDescribe)
+			return append(out, msg[:end]...)
+		}
+		st = c.renew(string(name), st)
+		out = v.tell(out, st)
+		l.pushRef(owedDescribe, ref{st: st})
+		out, at := wire.Begin(out, wire.Describe)
+		return wire.End(wire.AppendString(append(out, 'S'), st.name), at)
+	}
+	if st == nil { // to close what there is not is no error
+		l.push(owedClose | owedLocal)
+		return out
+	}
+	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(name), what: refForget})
+	c.forget(string(name))
+	return out
+}
+
+// describesPortal reports whether input begins with a Describe of the portal,
+// given with its zero byte.
+func describesPortal(in, portal []byte) bool {
+	typ, size, ok, err := wire.Peek(in, maxNames)
+	return ok && err == nil && typ == wire.Describe && size <= len(in) && in[wire.HeaderLen] == 'P' &&
+		bytes.Equal(in[wire.HeaderLen+1:size], portal)
+}
+
+// renew returns what takes the place of st, which c calls name, if it was
+// retired: from now on c means that, for it is told what its result looks like.
+func (c *Client) renew(name string, st *statement) *statement {
+	if !st.retired.Load() {
+		return st
+	}
+	next := c.w.p.statements.renewed(st)
+	c.forget(name)
+	c.setName(name, next)
+	return next
+}
+
+// inPlaceOf returns what takes the place of st for one use, if it was retired.
+// It is held until drop is called.
+func (c *Client) inPlaceOf(st *statement) (_ *statement, drop func()) {
+	if !st.retired.Load() {
+		return st, func() {}
+	}
+	t := &c.w.p.statements
+	next := t.renewed(st)
+	return next, func() { t.release(next) }
+}
+
+// noStatement is a name that no server has.
+const noStatement = statementPrefix + "0"
+
+// bare deals with a message about the unnamed statement on a server where that
+// is not c's: it appends what the server gets in its place, and pushes what
+// that is owed. If c has prepared one on another server and not used it yet,
+// the server is told it; else there is none, and Postgres has to say so: by no
+// means may c meet somebody else's.
+func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
+	v := c.server
+	st := c.names[""]
+	if typ == wire.Close {
+		v.ledger.push(owedClose | owedLocal)
+		c.forget("")
+		return out
+	}
+	name := noStatement
+	if st != nil {
+		name = ""
+		v.bareOf = c.id
+		v.shard.stats.ServerParses++
+		if body := st.parse[wire.HeaderLen+1:]; parsesSQL(body) {
+			out = c.sqlParse(out, "", body, owedParse|owedSwallow, nil)
+			v.bareSQL = v.toldSQL
+		} else {
+			v.bareSQL = nil
+			v.ledger.push(owedParse | owedSwallow)
+			out = append(out, st.parse...)
+		}
+	}
+	e, _ := owes(typ)
+	v.ledger.push(e)
+	at := len(out)
+	out = append(out, msg[:end-1]...)
+	out = wire.AppendString(out, name)
+	if typ == wire.Bind {
+		v.bindBare(msg)
+		c.forget("")
+	}
+	return setSize(out, at, size+len(name))
+}
+
+// keepBare keeps the Parse of c's unnamed statement, which no Bind has followed
+// yet: the Bind may come when c has another server.
+func (c *Client) keepBare(parse []byte) {
+	if len(parse) == 0 {
+		return
+	}
+	c.forget("")
+	c.setName("", &statement{parse: append([]byte(nil), parse...), holders: 1})
+}
+
+// bindBare notes that the unnamed statement is bound to a portal.
+func (v *Server) bindBare(bind []byte) {
+	if bind[wire.HeaderLen] == 0 {
+		v.portalSQL = v.bareSQL
+	}
+}
+
+// bareFailed notes that an error may have cost v its unnamed statement: it has
+// unless another was sent for after the Sync that ends the batch.
+func (v *Server) bareFailed() {
+	l := &v.ledger
+	for i := range l.n {
+		if e := l.get(i); e&owedKind == owedParse && e&(owedRef|owedLocal) == 0 {
+			return
+		}
+	}
+	v.bareOf = 0
+	if c := v.client; c != nil {
+		c.forget("")
+	}
+}
+
+// setSize sets the length of the message at b[at:], the rest of which may still
+// be to come.
+func setSize(b []byte, at, size int) []byte {
+	n := uint32(size - 1)
+	b[at+1], b[at+2], b[at+3], b[at+4] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+	return b
+}
+
+// crowded ends c if it has no room for so many names more. It reports whether it
+// did.
+func (c *Client) crowded(more int) bool {
+	limit := c.w.p.Snapshot().Main.MaxClientPreparedStatements
+	if limit == 0 || len(c.names)+more <= limit {
+		return false
+	}
+	c.disconnect(true, "too many prepared statements (max_client_prepared_statements)")
+	return true
+}
+
+// setName gives c a name, for which the caller counts a holder.
+func (c *Client) setName(name string, st *statement) {
+	if c.names == nil {
+		c.names = map[string]*statement{}
+	}
+	c.names[name] = st
+}
+
+// forget takes a name from c.
+func (c *Client) forget(name string) {
+	if st := c.names[name]; st != nil {
+		delete(c.names, name)
+		c.w.p.statements.release(st)
+	}
+}
+
+// forgetAll takes all names from c.
+func (c *Client) forgetAll() {
+	for name := range c.names {
+		c.forget(name)
+	}
+	c.names = nil
+}
+
+// answerLocal gives the answers that no server has to give and whose turn it
+// is. They go out with what follows.
+func (v *Server) answerLocal() {
+	for v.ledger.local() && !v.torn() {
+		typ := byte(wire.ParseComplete)
+		if v.ledger.first()&owedKind == owedClose {
+			typ = wire.CloseComplete
+		}
+		v.ledger.pop()
+		v.local = append(v.local, typ, 0, 0, 0, 4)
+	}
+}
+
+// rename puts the client's own names in the place of pgweir's in an
+// ErrorResponse, and the place in the client's text in that of the place in
+// what the server got. It returns nil if there is nothing to change.
+func (v *Server) rename(msg []byte) []byte {
+	c, work := v.client, v.ledger.work()
+	if c == nil {
+		return nil
+	}
+	if work == nil && !bytes.Contains(msg, []byte(statementPrefix)) {
+		return nil
+	}
+	own := make([]string, 0, 2*len(c.names)+4)
+	own = append(own, `prepared statement "`+noStatement+`"`, "unnamed prepared statement", `"`+noName, `"`)
+	for name, st := range c.names {
+		own = append(own, `"`+st.name+`"`, `"`+name+`"`)
+	}
+	text := strings.NewReplacer(own...).Replace(string(msg[wire.HeaderLen:]))
+	if work != nil {
+		text = work.positions(text)
+	}
+	out, at := wire.Begin(nil, msg[0])
+	return wire.End(append(out, text...), at)
+}

@@ -1,0 +1,169 @@
+package pool
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestSQLStatements(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"select 1", ""},
+		{"", ""},
+		{";;  ; ", ""},
+		{"prepare a as select 1", `prepare a [prepare a as select 1]`},
+		{" PREPARE  A(int , text) as select ';' ; ", `prepare a [PREPARE  A(int , text) as select ';']`},
+		{"prepare a /* x */ as select 1 -- end", `prepare a [prepare a /* x */ as select 1]`},
+		{`prepare "A ""b" as select 1`, `prepare A "b [prepare "A ""b" as select 1]`},
+		{`prepare "" as select 1`, ""},
+		{"prepare a", ""},
+		{"prepare a select", ""},
+		{"prepare select as select 1", ""},
+		{`prepare "select" as select 1`, `prepare select [prepare "select" as select 1]`},
+		{"prepare transaction 'x'", ""},
+		{"prepare transaction as select 1", "prepare transaction [prepare transaction as select 1]"},
+		{"prepare u&\"a\" as select 1", ""},
+		{"execute a", "execute a [execute a]"},
+		{"execute a(1, ')') ;select 2", "execute a [execute a(1, ')')]"},
+		{"execute a b", ""},
+		{"execute $1", ""},
+		{"execute", ""},
+		{"executed a", ""},
+		{"-- execute b\nexecute a", "execute a [execute a]"},
+		{"/* /* */ execute b */ execute a", "execute a [execute a]"},
+		{"/* execute b", ""},
+		{"deallocate a", "deallocate a [deallocate a]"},
+		{"deallocate prepare a", "deallocate a [deallocate prepare a]"},
+		{"deallocate prepare", "deallocate prepare [deallocate prepare]"},
+		{"deallocate prepare prepare;", "deallocate prepare [deallocate prepare prepare]"},
+		{"deallocate prepare all; deallocate all; discard all", "all [deallocate prepare all] all [deallocate all] all [discard all]"},
+		{`deallocate "all"`, `deallocate all [deallocate "all"]`},
+		{"discard plans; discard temp; discard all x", ""},
+		{"explain execute a", "execute a [explain execute a]"},
+		{"explain (analyze, costs off) execute a(1)", "execute a [explain (analyze, costs off) execute a(1)]"},
+		{"explain analyze verbose create table x as execute a", "execute a [explain analyze verbose create table x as execute a]"},
+		{"explain select 1; explain deallocate a; explain prepare a as select 1", ""},
+		{"create table x as execute a", "execute a [create table x as execute a]"},
+		{"create temp table if not exists x (a, b) with (fillfactor=70) on commit drop as execute a(1) with no data", "execute a [create temp table if not exists x (a, b) with (fillfactor=70) on commit drop as execute a(1) with no data]"},
+		{"create table x as select 1 as execute", ""},
+		{"create table x (a int generated always as (1) stored)", ""},
+		{"create view x as execute a; create function x() returns int as 'execute a'", ""},
+		{"select 1; execute a; select 2; execute b", "execute a [execute a] execute b [execute b]"},
+		{"create rule r as on insert to x do (select 1; execute a)", ""},
+		{"select '; execute a'; execute b", "execute b [execute b]"},
+		{"select 'it''s; execute a'; execute b", "execute b [execute b]"},
+		{`select '\'; execute a`, "execute a [execute a]"},
+		{`select e'\'; execute a'; execute b`, "execute b [execute b]"},
+		{"select e'x'\n'\\'; execute a'; execute b", "execute b [execute b]"},
+		{"select e'x' -- c\n '\\'; execute a'; execute b", "execute b [execute b]"},
+		{"select e'x' '\\'; execute a", "execute a [execute a]"},
+		{"select b'1;execute a', x'1;execute a', n'1;execute a', u&'1\\;execute a'; execute b", "execute b [execute b]"},
+		{`select "a;execute a""b", u&"c;execute a"; execute b`, "execute b [execute b]"},
+		{"select $$; execute a $x$ $$; execute b", "execute b [execute b]"},
+		{"select $x$; execute a $$ $x1$ $x$; execute b", "execute b [execute b]"},
+		{"select a$$; execute b", "execute b [execute b]"},
+		{"select $1$$; execute a $$; execute b", "execute b [execute b]"},
+		{"select $1, 5$$; execute a $$; execute b", "execute b [execute b]"},
+		{"execute a; select 'open", ""},
+		{"execute a; select $$open", ""},
+		{"execute a; select \"open", ""},
+		{"select 1 -- ; execute a\r; execute b", "execute b [execute b]"},
+		{"select 1+--x\n2; execute b", "execute b [execute b]"},
+		{"execute " + strings.Repeat("a", 70), "execute " + strings.Repeat("a", 63) + " [execute " + strings.Repeat("a", 70) + "]"},
+		{"execute " + strings.Repeat("ä", 40), "execute " + strings.Repeat("ä", 31) + " [execute " + strings.Repeat("ä", 40) + "]"},
+	} {
+		if got := shown(test.text, true); got != test.want {
+			t.Errorf("%q has %q, want %q", test.text, got, test.want)
+		}
+	}
+	// What a backslash is depends on the session.
+	const slash = `select '\'; execute a; --'; execute b`
+	if got, want := shown(slash, false), "execute b [execute b]"; got != want {
+		t.Errorf("%q has %q, want %q", slash, got, want)
+	}
+}
+
+// shown are the statements of a text in words.
+func shown(text string, conforming bool) string {
+	verbs := map[sqlVerb]string{sqlPrepare: "prepare ", sqlExecute: "execute ", sqlDeallocate: "deallocate ", sqlDeallocateAll: "all"}
+	var all []string
+	list, _ := sqlStatements([]byte(text), conforming)
+	for _, s := range list {
+		all = append(all, fmt.Sprintf("%s%s [%s]", verbs[s.verb], s.name, text[s.at:s.end]))
+	}
+	return strings.Join(all, " ")
+}
+
+// The test that every query passes must let nothing through, and cost nothing.
+func TestMayNameStatements(t *testing.T) {
+	for text, want := range map[string]bool{
+		"select 1":                           false,
+		"SELECT 1; select 2; ":               false,
+		"/* a; b */ select 1":                false,
+		"-- execute a\nselect 1":             false,
+		"call execute(1)":                    false,
+		"commit":                             false,
+		"Execute a":                          true,
+		" \n/* x */-- y\n prepare a":         true,
+		"select ';'; deallocate a":           true,
+		"select '; /*'; execute a":           true,
+		"select '; --'; /**/ execute a":      true,
+		"create table x as execute a":        true,
+		"insert into x values ('; create')":  true,
+		"insert into x values ('; nothing')": false,
+	} {
+		b := []byte(text)
+		if got := mayNameStatements(b); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+		if n := testing.AllocsPerRun(10, func() { mayNameStatements(b) }); n > 0 {
+			t.Errorf("%q: %v allocations", text, n)
+		}
+	}
+}
+
+func BenchmarkMayNameStatements(b *testing.B) {
+	text := []byte("SELECT abalance FROM pgbench_accounts WHERE aid = 123456;")
+	for b.Loop() {
+		if mayNameStatements(text) {
+			b.Fatal("it names none")
+		}
+	}
+}
+
+// FuzzSQLStatements checks what a rewritten text relies on: that statements lie
+// in order and within the text, that names can be read again once quoted, and
+// that the first test finds each.
+func FuzzSQLStatements(f *testing.F) {
+	for _, text := range []string{
+		"prepare a (int) as select $1; execute a(1); deallocate a", `select e'\'', $x$ $x$, "a""b" /* ; */; execute "A"`,
+		"explain (analyze) execute a; create table x as execute a with no data", "select '\\'; execute a -- x\n'", "discard all",
+	} {
+		f.Add(text, true)
+		f.Add(text, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, conforming bool) {
+		list, all := sqlStatements([]byte(text), conforming)
+		if len(list) > all {
+			t.Fatalf("%q has %d statements, and of them %d", text, all, len(list))
+		}
+		if len(list) > 0 && !mayNameStatements([]byte(text)) {
+			t.Fatalf("%q is let through, and has %+v", text, list)
+		}
+		at := 0
+		for _, s := range list {
+			if s.at < at || s.nameAt < s.at || s.after <= s.nameAt || s.end < s.after || s.end > len(text) {
+				t.Fatalf("%q has %+v behind %d", text, s, at)
+			}
+			at = s.end
+			if s.verb == sqlDeallocateAll {
+				continue
+			}
+			again := text[s.at:s.nameAt] + quoteName(s.name) + text[s.after:s.end]
+			found, _ := sqlStatements([]byte(again), conforming)
+			if len(found) != 1 || found[0].name != s.name || found[0].verb != s.verb {
+				t.Fatalf("%q becomes %q, which has %+v", text[s.at:s.end], again, found)
+			}
+		}
+	})
+}
