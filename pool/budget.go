@@ -226,6 +226,9 @@ func (b *budget) rank(s *Shard) (n int) {
 
 // admits reports whether b has room for one more server, for a.
 func (b *budget) admits(a *ask) bool {
+	if a.swap != nil && slices.Contains(a.swap.seat, b) {
+		return b.open <= b.most()
+	}
 	if b.claims == nil && b.refusal == nil {
 		return b.open < b.limit
 	}

@@ -81,19 +81,27 @@ func (c *Client) replicates() bool {
 }
 
 // exchange opens a server for c, the oldest waiter, instead of giving it v, which
-// is free. If there is no room for both, v is closed.
+// is free. If there is no room for both, v is closed. There is none even then if
+// a limit was lowered.
 func (s *Shard) exchange(c *Client, v *Server) {
-	p, a := s.w.p, ask{now: s.w.now(), anew: c.login.trial != nil}
-	switch {
-	case p.reserve(s.pool, &a) != WaitNone:
-		a.swap = true
-		p.reserve(s.pool, &a)
-		v.swapped = true
-		v.close("evicted for "+WaitPool.String(), true)
-	case v.state != ServerIdle:
-		s.w.offer(v)
+	p, now := s.w.p, s.w.now()
+	a := ask{now: now, anew: c.login.trial != nil}
+	if p.reserve(s.pool, &a) == WaitNone {
+		if v.state != ServerIdle {
+			s.w.offer(v)
+		}
+		s.connectFor(c, a.seat)
+		return
 	}
-	s.connectFor(c, a.seat)
+	a = ask{now: now, swap: v}
+	room := p.reserve(s.pool, &a) == WaitNone
+	v.swapped = room
+	v.close("evicted for "+WaitPool.String(), true)
+	if room {
+		s.connectFor(c, a.seat)
+		return
+	}
+	s.w.loop.Post(s.provide)
 }
 
 // connectFor opens a server for c, the oldest waiter. The caller took a slot,

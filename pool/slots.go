@@ -68,7 +68,7 @@ type ask struct {
 	oldest wire.Time // since when the oldest of them waits
 	fill   int       // if not 0: only up to so many servers
 	anew   bool      // with a secret of its own: that another one was refused does not count
-	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
+	swap   *Server   // if not nil: the caller closes it in the same breath, and the new one takes its place
 
 	seat   seat    // WaitNone: the server's
 	budget *budget // WaitPlan: the one that has no room
@@ -80,9 +80,6 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
 	h := p.obstacleLocked(q, a)
-	if a.swap {
-		h = WaitNone
-	}
 	if h == WaitNone {
 		q.count(1, 0)
 		q.logins++
@@ -107,35 +104,40 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 		return WaitPause
 	}
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
+	open, ofDB, ofUser := q.open, q.db.open, q.user.open
+	if a.swap != nil {
+		open, ofDB, ofUser = open-1, ofDB-1, ofUser-1
+	}
+	if f := q.failure.Load(); f != nil && a.now < f.until && a.swap == nil && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
-	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
+	if a.swap == nil && q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
 		return WaitLogins
 	}
-	if a.fill > 0 && q.open >= a.fill {
+	if a.fill > 0 && open >= a.fill {
 		return WaitPool
 	}
-	reserved := set.PoolSize > 0 && q.open >= set.PoolSize
+	reserved := set.PoolSize > 0 && open >= set.PoolSize
 	if reserved {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
-		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
+		case a.swap != nil && open < set.PoolSize+set.ReservePoolSize: // it is in the reserve already
+		case a.oldest == 0 || patience == 0 || open >= set.PoolSize+set.ReservePoolSize:
 			return WaitPool
 		case a.now.Sub(a.oldest) < patience:
 			return WaitReserve
 		}
 	}
-	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
+	if set.MaxDBConnections > 0 && ofDB >= set.MaxDBConnections {
 		return WaitDatabase
 	}
-	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
+	if set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections {
 		return WaitUser
 	}
 	if a.budget = q.seat.refuses(a); a.budget != nil {
 		return WaitPlan
 	}
-	if reserved {
+	if reserved && a.swap == nil {
 		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
 	return WaitNone

@@ -56,15 +56,15 @@ var mutations = []mutation{
 	},
 	{
 		"pool_size is off by one", "pool/slots.go",
-		"set.PoolSize > 0 && q.open >= set.PoolSize {", "set.PoolSize > 0 && q.open > set.PoolSize {",
+		"set.PoolSize > 0 && open >= set.PoolSize {", "set.PoolSize > 0 && open > set.PoolSize {",
 	},
 	{
 		"max_db_connections is off by one", "pool/slots.go",
-		"q.db.open >= set.MaxDBConnections", "q.db.open > set.MaxDBConnections",
+		"ofDB >= set.MaxDBConnections", "ofDB > set.MaxDBConnections",
 	},
 	{
 		"max_user_connections is off by one", "pool/slots.go",
-		"q.user.open >= set.MaxUserConnections", "q.user.open > set.MaxUserConnections",
+		"ofUser >= set.MaxUserConnections", "ofUser > set.MaxUserConnections",
 	},
 	{
 		"a budget is off by one", "pool/budget.go",
@@ -109,6 +109,14 @@ var mutations = []mutation{
 	{
 		"a client that took its replies is not read again", "pool/client.go",
 		"	if c.full {\n		c.full = false\n", "	if c.full {\n",
+	},
+	{
+		"a server for replication is released", "pool/reply.go",
+		" &&\n		v.replication == replicatesNot", "",
+	},
+	{
+		"a server for replication stays when its client leaves", "pool/client.go",
+		"	case v.replication != replicatesNot:\n", "	case false:\n",
 	},
 	{
 		"a slot is lost with a server that crashes", "pool/server.go",
