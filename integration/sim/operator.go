@@ -122,6 +122,9 @@ func (s *session) Close() {}
 // run runs a command. It may block.
 func (o *operator) run(done <-chan struct{}, text string) error {
 	w, p := o.w, o.w.pooler
+	if w.calm {
+		return nil // what calmDown has undone must stay so
+	}
 	w.tracef("operator: %s", text)
 	verb, db, _ := strings.Cut(text, " ")
 	switch verb {

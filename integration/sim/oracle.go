@@ -542,6 +542,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	w := c.w
 	text := f.Message
 	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.tight
+	// The pool is a new one, and nobody has sent the password again.
+	forgotten := w.set.passthrough() && (failing || w.books.kills > 0 || w.set.removals > 0 || w.operator.acts)
 	switch {
 	case f.Code != "08P01":
 		switch f.Code {
@@ -551,8 +553,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 			return failing
 		case "53300": // Postgres' own gets to those only who log in to it for themselves
 			return c.stage != stageReady && (c.walks != "" || strings.HasPrefix(text, "too many connections for plan"))
-		case "28P01": // the pool is a new one, and nobody has sent the password again
-			return w.set.passthrough() && (failing || w.books.kills > 0 || w.set.removals > 0 || w.operator.acts)
+		case "28P01":
+			return forgotten
 		case "22023":
 			return c.walks != "" && c.stage != stageReady && c.oddParams()
 		}
@@ -578,7 +580,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	case text == "client_idle_timeout":
 		return c.since(c.asked, "client_idle_timeout") || c.since(c.arrived, "client_idle_timeout")
 	case text == "client_login_timeout", text == "client_login_timeout (server down)":
-		return c.since(c.arrived, "client_login_timeout") && c.stage != stageReady
+		// Who joins the trial of a password ends with it.
+		return (c.since(c.arrived, "client_login_timeout") || w.set.passthrough()) && c.stage != stageReady
 	case strings.HasPrefix(text, "no more connections"):
 		return w.set.main["max_client_conn"] == "5" && c.stage != stageReady
 	case strings.HasPrefix(text, "client connections exceeded"):
@@ -589,7 +592,7 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
 	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
-		return failing
+		return failing || forgotten
 	case text == "bouncer config error": // a database is removed, or a server crashes, under an auth_query
 		return c.stage != stageReady && w.set.main["auth_user"] != ""
 	case text == "invalid server parameter":

@@ -77,9 +77,17 @@ func (b *backend) prepare(s *stmt) *pgError {
 // names are a client's prepared statements as a batch goes on.
 type names map[string]*stmt
 
+// kept are the statements that c has, and has not asked to close. It has them
+// until the Close is answered: behind an error it is ignored.
+func (c *client) kept() []namedStmt {
+	return slices.DeleteFunc(slices.Clone(c.named), func(n namedStmt) bool {
+		return slices.ContainsFunc(c.queue, func(e *expect) bool { return e.kind == wire.Close && e.name == n.name })
+	})
+}
+
 func (c *client) names() names {
 	n := names{}
-	for _, own := range c.named {
+	for _, own := range c.kept() {
 		n[own.name] = own.s
 	}
 	return n
