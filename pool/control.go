@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -439,6 +440,12 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 		q.configure(snap)
 		p.sitLocked(q)
 	}
+	for key, s := range p.retired.pools {
+		if conf := cmp.Or(snap.Database(key.database), snap.Auto(key.database)); conf != nil {
+			p.arrangeLocked(s, conf, key.user)
+		}
+	}
+	p.pinLocked(snap)
 	p.mu.Unlock()
 	for _, d := range removed {
 		p.drop(d)
@@ -460,10 +467,9 @@ func (p *Pooler) forgetLocked(q *Pool) {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
-	for _, b := range q.seat {
-		p.riseLocked(q, b)
-	}
+	old := q.seat.all()
 	q.seat, q.removed = nil, true
+	p.leadLocked(q, old)
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)

@@ -9,7 +9,7 @@ type farewell struct {
 	links[farewell]
 	w     *Worker
 	pool  *Pool
-	seat  seat
+	seat  *seat
 	conn  wire.Conn
 	until wire.Time
 }
@@ -24,9 +24,9 @@ const farewellFor = wire.Linger
 func (v *Server) leave() bool {
 	w, q := v.shard.w, v.shard.pool
 	w.p.mu.Lock()
-	limited := v.seat.limited()
+	limited := v.seat.all().limited()
 	w.p.mu.Unlock()
-	if !limited || v.swapped {
+	if !limited {
 		v.conn.Close()
 		return false
 	}
@@ -44,9 +44,9 @@ func (v *Server) leave() bool {
 	w.farewells.pushBack(f)
 	w.p.mu.Lock()
 	q.count(0, 1)
-	f.seat.leave()
+	f.seat.count(0, 0, 1)
 	q.seat.update() // another one, since a reload
-	next := append(f.seat.nextLocked(w.now()), q.seat.nextLocked(w.now())...)
+	next := append(f.seat.all().nextLocked(w.now()), q.seat.all().nextLocked(w.now())...)
 	w.p.mu.Unlock()
 	wakeShards(next)
 	return true

@@ -14,7 +14,8 @@ type slots struct {
 	open      int          // being opened, open, and taking their leave
 	leaving   int          // of these, taking their leave
 	size      atomic.Int32 // open less leaving; written under mu
-	seat      seat         // of a pool: that of its servers to come, nil if it leads nowhere
+	seat      *seat        // of a pool: that of its servers to come, nil if it leads nowhere
+	seats     []*seat      // of a pool: also those of servers that are open still
 	inherited bool         // servers of a predecessor may be among them
 }
 
@@ -63,14 +64,14 @@ func inherit[K comparable](m map[K]*slots, key K) *slots {
 
 // ask says for what a slot is wanted, and what came of it.
 type ask struct {
-	now    wire.Time
-	shard  *Shard    // whose waiters want it, nil if nobody waits
-	oldest wire.Time // since when the oldest of them waits
-	fill   int       // if not 0: only up to so many servers
-	anew   bool      // with a secret of its own: that another one was refused does not count
-	swap   *Server   // if not nil: the caller closes it in the same breath, and the new one takes its place
+	now     wire.Time
+	shard   *Shard    // whose waiters want it, nil if nobody waits
+	oldest  wire.Time // since when the oldest of them waits; 0: not out of the reserve
+	fill    int       // if not 0: only up to so many servers
+	anew    bool      // with a secret of its own: that another one was refused does not count
+	instead bool      // of a server that works: no back-off and no other login stands in the way
 
-	seat   seat    // WaitNone: the server's
+	seat   *seat   // WaitNone: the server's
 	budget *budget // WaitPlan: the one that has no room
 }
 
@@ -90,7 +91,7 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 		a.seat = q.seat
 		a.seat.take(a.shard)
 	}
-	next := q.seat.nextLocked(a.now) // there may be room for more than one
+	next := q.seat.all().nextLocked(a.now) // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
 		wakeShards(next)
@@ -104,40 +105,35 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 		return WaitPause
 	}
 	set := q.settings.Load()
-	open, ofDB, ofUser := q.open, q.db.open, q.user.open
-	if a.swap != nil {
-		open, ofDB, ofUser = open-1, ofDB-1, ofUser-1
-	}
-	if f := q.failure.Load(); f != nil && a.now < f.until && a.swap == nil && !(a.anew && f.secret) {
+	if f := q.failure.Load(); f != nil && a.now < f.until && !a.instead && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
-	if a.swap == nil && q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
+	if !a.instead && q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
 		return WaitLogins
 	}
-	if a.fill > 0 && open >= a.fill {
+	if a.fill > 0 && q.open >= a.fill {
 		return WaitPool
 	}
-	reserved := set.PoolSize > 0 && open >= set.PoolSize
+	reserved := set.PoolSize > 0 && q.open >= set.PoolSize
 	if reserved {
 		patience := p.Snapshot().Main.ReservePoolTimeout
 		switch {
-		case a.swap != nil && open < set.PoolSize+set.ReservePoolSize: // it is in the reserve already
-		case a.oldest == 0 || patience == 0 || open >= set.PoolSize+set.ReservePoolSize:
+		case a.oldest == 0 || patience == 0 || q.open >= set.PoolSize+set.ReservePoolSize:
 			return WaitPool
 		case a.now.Sub(a.oldest) < patience:
 			return WaitReserve
 		}
 	}
-	if set.MaxDBConnections > 0 && ofDB >= set.MaxDBConnections {
+	if set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections {
 		return WaitDatabase
 	}
-	if set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections {
+	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return WaitUser
 	}
-	if a.budget = q.seat.refuses(a); a.budget != nil {
+	if a.budget = q.seat.all().refuses(a); a.budget != nil {
 		return WaitPlan
 	}
-	if reserved && a.swap == nil {
+	if reserved {
 		p.log.Log(Warning, "", "pool "+q.name()+": taking connection from reserve_pool")
 	}
 	return WaitNone
@@ -145,7 +141,7 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 
 // loggedIn tells that a server of q that took its seat is no longer being
 // opened: it is open (ok), or free follows.
-func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
+func (p *Pooler) loggedIn(q *Pool, t *seat, now wire.Time, ok bool) {
 	p.mu.Lock()
 	q.logins--
 	if ok {
@@ -153,7 +149,7 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 	}
 	t.loggedIn(now, ok)
 	q.seat.update() // another one, since a reload
-	next := t.nextLocked(now)
+	next := t.all().nextLocked(now)
 	p.mu.Unlock()
 	wakeShards(next)
 	p.wakeStarved()
@@ -161,20 +157,20 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 
 // free gives back the slot of a server of q, which is closed, and wakes
 // whoever waits for one.
-func (p *Pooler) free(q *Pool, t seat) { p.vacate(q, t, 0) }
+func (p *Pooler) free(q *Pool, t *seat) { p.vacate(q, t, 0) }
 
 // vacate is free; leaving is 1 for a server that was taking its leave.
-func (p *Pooler) vacate(q *Pool, t seat, leaving int) {
+func (p *Pooler) vacate(q *Pool, t *seat, leaving int) {
 	p.mu.Lock()
 	q.count(-1, -leaving)
 	q.db.count(-1, 0)
 	q.user.open--
-	t.give(leaving)
-	for _, b := range t {
+	t.count(-1, 0, -leaving)
+	for _, b := range t.all() {
 		p.sweepLocked(b)
 	}
 	q.seat.update() // another one, since a reload
-	next := append(t.nextLocked(p.opts.Now()), q.seat.nextLocked(p.opts.Now())...)
+	next := append(t.all().nextLocked(p.opts.Now()), q.seat.all().nextLocked(p.opts.Now())...)
 	p.wakeChoresLocked()
 	p.mu.Unlock()
 	wakeShards(next)

@@ -136,8 +136,8 @@ func (a *sums) clear() {
 }
 
 // sit counts a seat, also among those of ways.
-func (a *sums) sit(t seat, ways ...map[*budget]int) {
-	for _, b := range t {
+func (a *sums) sit(t *seat, ways ...map[*budget]int) {
+	for _, b := range t.all() {
 		a.seats[b]++
 		for _, way := range ways {
 			way[b]++
@@ -432,7 +432,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		if len(b.claims) != a.claims[b] {
 			bug("%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
 		}
-		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat, b) } // a reload will be noticed soon
+		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat.all(), b) } // a reload will be noticed soon
 		if !slices.ContainsFunc(b.claims, strange) && int(b.claim.Load()) != b.wanted() {
 			bug("%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
 		}
@@ -452,7 +452,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		if int(q.size.Load()) != q.open-q.leaving {
 			bug("%v tells of %d servers, and has %d", q, q.size.Load(), q.open-q.leaving)
 		}
-		for _, b := range q.seat {
+		for _, b := range q.seat.all() {
 			if !slices.Contains(b.pools, q) {
 				bug("%v leads to %v, which does not know it", q, b.key)
 			}
@@ -470,10 +470,14 @@ func (s *Shard) checkServed() {
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
+	if !s.reasonHolds() {
+		bug("%v is said to wait for %v, which is not so", s, s.reason())
+	}
+	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
-			if o.idle.n != 0 {
+			if o.idle.n != 0 && !exchanged {
 				bug("%v has a waiter, and an idle server stands on loop %d", s, i)
 			}
 			unused += o.used.n
@@ -520,6 +524,31 @@ func (s *Shard) checkServed() {
 			}
 		}
 	}
+}
+
+// reasonHolds reports whether the reason that the waiters of s are told is true.
+func (s *Shard) reasonHolds() bool {
+	q, set := s.pool, s.pool.settings.Load()
+	switch s.reason() {
+	case WaitOpening:
+		return s.opening.n > 0 || q.logins > 0 || s.held == WaitPool // slots that are about to be free
+	case WaitCheck:
+		return s.tested.n > 0
+	case WaitLogins:
+		return q.logins >= max(1, s.w.p.Snapshot().Main.MaxLoginConcurrency)
+	case WaitBackoff:
+		return q.failure.Load() != nil
+	case WaitPool, WaitReserve:
+		return set.PoolSize > 0 && q.open >= set.PoolSize
+	case WaitDatabase:
+		return set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections
+	case WaitUser:
+		return set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections
+	case WaitPlan:
+		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+		return s.claims != nil && (!s.claims.admits(&a) || s.retry() != 0) // the next tick tries
+	}
+	return false // a server from another loop is here by now, and there is no pause
 }
 
 // retry is until when the budget that holds s lets nobody try, 0 if it has not
@@ -573,7 +602,7 @@ func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
 		return WaitUser
 	}
-	if a.budget = q.seat.refuses(a); a.budget != nil {
+	if a.budget = q.seat.all().refuses(a); a.budget != nil {
 		return WaitPlan
 	}
 	return WaitNone

@@ -102,6 +102,9 @@ func (s *shake) feed(p []byte, ended bool) {
 // connection has ended, done is called.
 func (k *socket) encrypt(done func()) {
 	w := k.w
+	if k.eof || k.reset {
+		return
+	}
 	s := newShake(k.send)
 	k.shake, k.secret = s, true
 	config := w.clientTLS()
