@@ -589,10 +589,10 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	case w.set.passthrough() && c.stage != stageReady && failing &&
 		(text == "password authentication failed" || text == "too many failed logins, try again later"):
 		return true // the server has refused the login for another reason
-	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
-		return c.stage != stageReady && (!c.right || w.set.removals > 0)
 	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
 		return failing || forgotten
+	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
+		return c.stage != stageReady && (!c.right || w.set.removals > 0)
 	case text == "bouncer config error": // a database is removed, or a server crashes, under an auth_query
 		return c.stage != stageReady && w.set.main["auth_user"] != ""
 	case text == "invalid server parameter":
