@@ -207,10 +207,11 @@ func (c *client) script() {
 		c.session()
 		return
 	case w.set.named() && w.chance(4):
-		if w.chance(2) && !w.mayLeak() {
-			c.sqlPrepared()
-		} else {
+		switch {
+		case w.mayLeak():
 			c.prepare()
+		default:
+			pick(w, c.prepare, c.sqlPrepared, c.sqlPrepared, c.stale)()
 		}
 		return
 	}
