@@ -128,7 +128,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			st, drop := c.inPlaceOf(st)
 			out = v.tell(out, st)
 			drop()
-			l.push(owedParse)
+			l.pushRef(owedParse, ref{st: st, name: string(name)})
 			out, at := wire.Begin(out, wire.Parse)
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
 		}
