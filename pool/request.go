@@ -88,7 +88,8 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd {
+			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd ||
+				v.ledger.settling > 0 && (naming == namesOne || c.changesSQL(typ, naming, b[i:])) {
 				c.throttled = true
 				c.conn.Pause()
 				break input
@@ -137,7 +138,9 @@ input:
 				switch {
 				case v.ledger.skipping:
 				case typ == wire.Query:
-					v.bareOf, v.portalSQL = 0, nil // it takes the unnamed ones away
+					v.bareOf = 0 // it takes the unnamed ones away
+					v.bindSQL(nil, nil)
+					c.forget("")
 				case typ == wire.Parse && c.tracks():
 					v.bareOf, v.bareSQL = c.id, nil
 					if bare = nil; naming == namesBare {
