@@ -19,11 +19,11 @@ DEPGUARD    := $(GO) run github.com/OpenPeeDeeP/depguard/v2/cmd/depguard@v2.3.0
 help: ## list the targets
 	@echo 'usage: make TARGET'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: build
 build: ## build bin/pgweir (VERSION=x.y.z for a release, TAGS=pam for PAM)
-	$(GO) build -trimpath $(if $(TAGS),-tags '$(TAGS)') $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
+	CGO_ENABLED=$(if $(filter pam,$(TAGS)),1,0) $(GO) build -trimpath $(if $(TAGS),-tags '$(TAGS)') $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
 
 .PHONY: run
 run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, ten seconds of load, then psql
@@ -60,6 +60,18 @@ drivers: build postgres ## hold it against the drivers that applications use, in
 	@.ci/install python3 npm javac mvn cargo
 	@$(GO) build -o bin/drivers ./integration/drivers
 	@exec bin/drivers -pgweir bin/pgweir -tls both -only '$(DRIVERS)'
+
+.PHONY: scenario
+scenario: build postgres ## run a Django app without a pooler, with PgBouncer, with pgweir exec; writes docs/scenarios.md (SCENARIO_ROUNDS, SCENARIO_SECONDS, SCENARIO_ONLY, SCENARIO_PGBOUNCER)
+	@.ci/install python3; [ -n "$$SCENARIO_PGBOUNCER" ] || .ci/install pgbouncer
+	@$(GO) build -o bin/scenario ./integration/scenario
+	@exec bin/scenario -pgweir bin/pgweir
+
+.PHONY: scenario-quick
+scenario-quick: build postgres ## the same in a minute, only to see that no request fails through pgweir exec
+	@.ci/install python3
+	@$(GO) build -o bin/scenario ./integration/scenario
+	@exec bin/scenario -pgweir bin/pgweir -quick
 
 .PHONY: plans
 plans: postgres ## 40 pools on a plan of 20 connections, for PLAN_SECONDS (60)

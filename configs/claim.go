@@ -194,7 +194,7 @@ func (c *Claim) Fits(processes int) (ok bool, advice string) {
 		c.Plan.Name, c.On, processes, each, each*processes, room)
 	share := room / processes
 	if share == 0 {
-		return false, advice + fmt.Sprintf("; it is not even one for each: run at most %d%s", room, c.larger(processes))
+		return false, advice + fmt.Sprintf("; that is not even one for each: run at most %d%s", room, c.larger(processes))
 	}
 	advice += fmt.Sprintf("; write plan_processes = %d into [pgbouncer], and each opens at most %d", processes, share)
 	if limit := share / len(c.Entries); limit > 0 && !slices.Contains(c.Entries, "*") {

@@ -111,7 +111,7 @@ func TestFits(t *testing.T) {
 		{
 			main + "[databases]\nx = host=h user=a pool_size=2\n", 115,
 			"plan heroku:standard-0 on h:5432: 115 processes with up to 2 server connections each make 230, and the plan has room for 114" +
-				"; it is not even one for each: run at most 114, or take a larger plan, such as heroku:standard-2",
+				"; that is not even one for each: run at most 114, or take a larger plan, such as heroku:standard-2",
 		},
 		{"[pgbouncer]\nplan = auto\n[databases]\n* = host=h\n", 100, ""},
 		{

@@ -33,7 +33,10 @@ type budget struct {
 	refusal *refusal // nil: Postgres let everybody in lately
 	refused uint64   // logins that Postgres refused because it was full
 	claims  []*Shard // those that the budget keeps waiting, in the order of their coming
+	seeker  *Shard   // the first of them that nothing on its way will serve, nil if there is none
+	news    bool     // it has not heard of that yet: nextLocked tells it
 
+	pinned    bool // the configuration names it
 	inherited bool // servers of pools that are gone may be among open
 
 	// claim is what the releases of servers look at: see (*Server).yields.
@@ -79,8 +82,28 @@ const turn = 200 * time.Millisecond
 // shorter than a login.
 const rest = 5 * time.Millisecond
 
-// seat is the place of a server, or of a pool's next one, in its budgets.
-type seat []*budget
+// budgets are those that one server counts in.
+type budgets []*budget
+
+// seat is where the servers of a pool count that are logged in to one database
+// of one place: a plan's budget, if there is a plan, and three of Postgres' own.
+// A reload may give the pool another plan; then all its servers at the place
+// change over to that, in the same moment.
+type seat struct {
+	place, dbname string
+	budgets       atomic.Pointer[budgets] // written under Pooler.mu
+
+	// Guarded by Pooler.mu, as the budgets count them:
+	open, logins, leaving int
+}
+
+// all are the budgets of t; none if t is nil.
+func (t *seat) all() budgets {
+	if t == nil {
+		return nil
+	}
+	return *t.budgets.Load()
+}
 
 // place is the host and port of conf's entry. Several hosts are one place: who
 // wants to share names them alike.
@@ -92,52 +115,128 @@ func place(conf *configs.Database, main *configs.Main) string {
 	return host + ":" + strconv.Itoa(conf.Port)
 }
 
-// sitLocked gives the next servers of q their seat, as the configuration in
-// force says.
+// planKey names the budget of plan for the pool of conf's entry and that user.
+func planKey(conf *configs.Database, plan *configs.Plan, server, user string) budgetKey {
+	key := budgetKey{plan: plan.Name, scope: plan.Scope, server: server}
+	switch plan.Scope {
+	case configs.ScopeRole:
+		key.of = user
+	case configs.ScopeDatabase:
+		key.of = conf.Name
+	}
+	return key
+}
+
+// sitLocked gives q its seat, as the configuration in force says.
 func (p *Pooler) sitLocked(q *Pool) {
-	conf := q.db.conf.Load()
+	conf, old := q.db.conf.Load(), q.seat
+	q.seat = q.seatAt(place(conf, &p.Snapshot().Main), conf.DBName)
+	p.arrangeLocked(q.slots, conf, q.user.Name)
+	p.leadLocked(q, old.all())
+}
+
+// arrangeLocked lets the servers that s counts, of conf's entry and that user,
+// count in the budgets that conf says, as far as they are where it leads to.
+func (p *Pooler) arrangeLocked(s *slots, conf *configs.Database, user string) {
 	server := place(conf, &p.Snapshot().Main)
-	var s seat
-	if plan := conf.Plan; plan != nil {
-		key := budgetKey{plan: plan.Name, scope: plan.Scope, server: server}
-		switch plan.Scope {
-		case configs.ScopeRole:
-			key.of = q.user.Name
-		case configs.ScopeDatabase:
-			key.of = conf.Name
-		}
-		b := p.budgetLocked(key)
-		b.plan = plan
-		s = append(s, b)
-	}
-	s = append(s,
-		p.budgetLocked(budgetKey{scope: configs.ScopeServer, server: server}),
-		p.budgetLocked(budgetKey{scope: configs.ScopeRole, server: server, of: q.user.Name}),
-		p.budgetLocked(budgetKey{scope: configs.ScopeDatabase, server: server, of: conf.DBName}),
-	)
-	old := q.seat
-	for _, b := range s {
-		if !slices.Contains(old, b) {
-			b.pools = append(b.pools, q)
-		}
-	}
-	q.seat = s
-	for _, b := range old {
-		if !slices.Contains(s, b) {
-			p.riseLocked(q, b)
-		}
-	}
-	for _, b := range s {
+	var plan budgets
+	if conf.Plan != nil {
+		b := p.budgetLocked(planKey(conf, conf.Plan, server, user))
+		b.plan = conf.Plan
 		b.relimit()
+		plan = budgets{b}
+	}
+	for _, t := range s.seats {
+		if t.place == server {
+			p.moveLocked(t, append(slices.Clone(plan),
+				p.budgetLocked(budgetKey{scope: configs.ScopeServer, server: server}),
+				p.budgetLocked(budgetKey{scope: configs.ScopeRole, server: server, of: user}),
+				p.budgetLocked(budgetKey{scope: configs.ScopeDatabase, server: server, of: t.dbname}),
+			))
+		}
 	}
 }
 
-// riseLocked takes q, which leads elsewhere or is gone, out of b.
-func (p *Pooler) riseLocked(q *Pool, b *budget) {
-	b.pools = slices.DeleteFunc(b.pools, func(o *Pool) bool { return o == q })
-	b.inherited = b.inherited || b.open > 0
-	b.relimit()
-	p.sweepLocked(b)
+// seatAt is the seat of servers that are logged in to that database there. Seats
+// that nobody has any more are forgotten.
+func (s *slots) seatAt(place, dbname string) *seat {
+	s.seats = slices.DeleteFunc(s.seats, func(t *seat) bool { return t.open == 0 && t != s.seat })
+	for _, t := range s.seats {
+		if t.place == place && t.dbname == dbname {
+			return t
+		}
+	}
+	t := &seat{place: place, dbname: dbname}
+	t.budgets.Store(&budgets{})
+	s.seats = append(s.seats, t)
+	return t
+}
+
+// moveLocked lets the servers of t count in the budgets of to.
+func (p *Pooler) moveLocked(t *seat, to budgets) {
+	from := t.all()
+	for _, b := range to {
+		if !slices.Contains(from, b) {
+			b.count(t.open, t.logins, t.leaving)
+			b.update()
+		}
+	}
+	t.budgets.Store(&to)
+	for _, b := range from {
+		if !slices.Contains(to, b) {
+			b.count(-t.open, -t.logins, -t.leaving)
+			b.update()
+			p.sweepLocked(b)
+		}
+	}
+}
+
+// leadLocked enters q in the budgets of its seat, and takes it out of those of
+// old that are not among them.
+func (p *Pooler) leadLocked(q *Pool, old budgets) {
+	now := q.seat.all()
+	for _, b := range now {
+		if !slices.Contains(b.pools, q) {
+			b.pools = append(b.pools, q)
+		}
+		b.relimit()
+	}
+	for _, b := range old {
+		if slices.Contains(now, b) {
+			continue
+		}
+		b.pools = slices.DeleteFunc(b.pools, func(o *Pool) bool { return o == q })
+		b.inherited = b.inherited || b.open > 0
+		b.relimit()
+		p.sweepLocked(b)
+	}
+}
+
+// pinLocked makes the budgets of the plans that the configuration gives to its
+// entries, as far as it names them: they are there, with what they have counted,
+// as long as it does.
+func (p *Pooler) pinLocked(snap *configs.Snapshot) {
+	for _, b := range p.budgets {
+		b.pinned = false
+	}
+	pin := func(conf *configs.Database, auto bool) {
+		plan := conf.Plan
+		if plan == nil || plan.Scope == configs.ScopeRole && conf.User == "" || plan.Scope == configs.ScopeDatabase && auto {
+			return
+		}
+		b := p.budgetLocked(planKey(conf, plan, place(conf, &snap.Main), conf.User))
+		b.plan, b.pinned = plan, true
+		b.relimit()
+	}
+	for _, conf := range snap.Databases {
+		pin(conf, false)
+	}
+	if snap.AutoDB != nil {
+		pin(snap.AutoDB, true)
+	}
+	for _, b := range p.budgets {
+		p.sweepLocked(b)
+	}
 }
 
 // budgetLocked returns the budget called key, made if need be.
@@ -151,9 +250,10 @@ func (p *Pooler) budgetLocked(key budgetKey) *budget {
 	return b
 }
 
-// sweepLocked forgets b if it is nobody's.
+// sweepLocked forgets b if it is nobody's, and Postgres has never refused a login
+// to it: then it is worth remembering.
 func (p *Pooler) sweepLocked(b *budget) {
-	if len(b.pools) == 0 && b.open == 0 && p.budgets[b.key] == b {
+	if len(b.pools) == 0 && b.open == 0 && b.refused == 0 && !b.pinned && p.budgets[b.key] == b {
 		delete(p.budgets, b.key)
 	}
 }
@@ -199,7 +299,15 @@ func (b *budget) most() int {
 // limited reports whether b has a limit now.
 func (b *budget) limited() bool { return b.limit != noLimit || b.refusal != nil }
 
-func (t seat) limited() bool { return slices.ContainsFunc(t, (*budget).limited) }
+func (l budgets) limited() bool { return slices.ContainsFunc(l, (*budget).limited) }
+
+// count counts servers in and out, as seat does.
+func (b *budget) count(open, logins, leaving int) {
+	b.open += open
+	b.logins += logins
+	b.leaving += leaving
+	b.peak = max(b.peak, b.open)
+}
 
 // before orders claims: first those whose pool has fewest servers, of these the
 // one that has got a server longest ago, and of the same pool in the order of
@@ -237,10 +345,10 @@ func (b *budget) admits(a *ask) bool {
 	return b.open+b.rank(a.shard) < most
 }
 
-// refuses returns the budget of t that has no room for another server, nil if
+// refuses returns the budget of l that has no room for another server, nil if
 // all have.
-func (t seat) refuses(a *ask) *budget {
-	for _, b := range t {
+func (l budgets) refuses(a *ask) *budget {
+	for _, b := range l {
 		if !b.admits(a) {
 			return b
 		}
@@ -248,55 +356,79 @@ func (t seat) refuses(a *ask) *budget {
 	return nil
 }
 
-// take counts a server in that begins to be opened.
-func (t seat) take(s *Shard) {
-	for _, b := range t {
-		b.open++
-		b.logins++
-		b.peak = max(b.peak, b.open)
-		if r := b.refusal; r != nil && b.open > r.most {
-			r.probing = true
-		}
-	}
-	if s != nil {
-		s.withdrawLocked()
+// count counts servers of t in and out. The caller holds mu.
+func (t *seat) count(open, logins, leaving int) {
+	t.open += open
+	t.logins += logins
+	t.leaving += leaving
+	for _, b := range t.all() {
+		b.count(open, logins, leaving)
 	}
 	t.update()
 }
 
+// take counts a server in that begins to be opened, for the waiters of s if it
+// is not nil.
+func (t *seat) take(s *Shard) {
+	if s != nil {
+		s.withdrawLocked()
+	}
+	t.count(1, 1, 0)
+	for _, b := range t.all() {
+		if r := b.refusal; r != nil && b.open > r.most {
+			r.probing = true
+		}
+	}
+}
+
 // loggedIn counts a server that is no longer being opened.
-func (t seat) loggedIn(now wire.Time, ok bool) {
-	for _, b := range t {
-		b.logins--
+func (t *seat) loggedIn(now wire.Time, ok bool) {
+	t.count(0, -1, 0)
+	for _, b := range t.all() {
 		b.refusal = b.refusal.over(b, now, ok)
 	}
 	t.update()
 }
 
-func (t seat) update() {
-	for _, b := range t {
+func (t *seat) update() {
+	for _, b := range t.all() {
 		b.update()
 	}
 }
 
-// update says anew from whom b takes servers for those who wait.
-func (b *budget) update() { b.claim.Store(int32(b.wanted())) }
-
-// wanted is how many servers the pool has whose claim is the first that neither
-// room nor a server that takes its leave will meet.
-func (b *budget) wanted() int {
-	if b.open-b.leaving > b.limit {
-		return claimAll
+// update finds out anew who has to look for a server to be closed, and says from
+// whom b takes those that are released. It is called whenever anything has
+// changed that b or its claims count.
+func (b *budget) update() {
+	if s := b.unmet(); s != b.seeker {
+		b.seeker, b.news = s, s != nil
 	}
+	b.claim.Store(int32(b.wanted()))
+}
+
+// unmet is who has the first claim that neither room nor a server that takes
+// its leave will meet, nil if there is none.
+func (b *budget) unmet() *Shard {
 	coming := b.coming()
-	if len(b.claims) == 0 || coming >= len(b.claims) {
+	switch {
+	case len(b.claims) == 0 || coming >= len(b.claims):
+		return nil
+	case coming <= 0:
+		return slices.MinFunc(b.claims, before)
+	}
+	return slices.SortedStableFunc(slices.Values(b.claims), before)[coming]
+}
+
+// wanted is how many servers the pool of the seeker has, or that some have to
+// go.
+func (b *budget) wanted() int {
+	switch {
+	case b.open-b.leaving > b.limit:
+		return claimAll
+	case b.seeker == nil:
 		return claimNone
 	}
-	if coming <= 0 {
-		return int(slices.MinFunc(b.claims, before).pool.size.Load())
-	}
-	sorted := slices.SortedFunc(slices.Values(b.claims), before)
-	return int(sorted[coming].pool.size.Load())
+	return int(b.seeker.pool.size.Load())
 }
 
 // first is who has the first claim, none or one. The caller holds mu.
@@ -307,10 +439,15 @@ func (b *budget) first() []*Shard {
 	return []*Shard{slices.MinFunc(b.claims, before)}
 }
 
-// nextLocked are those whom budgets of t can serve now, or one whose login may
-// find out whether there is room again. Wake them when mu is free.
-func (t seat) nextLocked(now wire.Time) (next []*Shard) {
-	for _, b := range t {
+// nextLocked are those whom budgets of l can serve now, or one whose login may
+// find out whether there is room again; and who has to look for a server to be
+// closed since the last update. Wake them when mu is free.
+func (l budgets) nextLocked(now wire.Time) (next []*Shard) {
+	for _, b := range l {
+		if b.news {
+			b.news = false
+			next = append(next, b.seeker)
+		}
 		if b.open < b.most() || b.refusal.lets(b, now) {
 			next = append(next, b.first()...)
 		}
@@ -332,6 +469,7 @@ func (p *Pooler) stake(s *Shard, b *budget) {
 	s.claims = b
 	b.claims = append(b.claims, s)
 	b.update()
+	next = append(next, budgets{b}.nextLocked(s.w.now())...)
 	p.mu.Unlock()
 	wakeShards(next)
 }
@@ -346,7 +484,7 @@ func (p *Pooler) withdraw(s *Shard) {
 }
 
 // withdrawLocked ends the claim of s, and returns with whom it had one.
-func (s *Shard) withdrawLocked() seat {
+func (s *Shard) withdrawLocked() budgets {
 	b := s.claims
 	if b == nil {
 		return nil
@@ -357,5 +495,5 @@ func (s *Shard) withdrawLocked() seat {
 		b.claims = nil
 	}
 	b.update()
-	return seat{b}
+	return budgets{b}
 }

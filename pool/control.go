@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -193,6 +194,12 @@ func (p *Pooler) waitServers(done <-chan struct{}, count func() int) {
 		case <-done:
 			return
 		}
+		select {
+		case <-done: // too
+			return
+		default:
+		}
+		p.workers[0].ask(func() {}) // more may have closed in the same turn
 	}
 }
 
@@ -328,11 +335,7 @@ func (p *Pooler) named(name, verb string) ([]*Database, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]*Database, 0, len(p.databases))
-	for _, d := range p.databases {
-		all = append(all, d)
-	}
-	return all, nil
+	return slices.Collect(maps.Values(p.databases)), nil
 }
 
 // Reconnect closes every server, of one database or ("") of all, as soon as
@@ -437,6 +440,12 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 		q.configure(snap)
 		p.sitLocked(q)
 	}
+	for key, s := range p.retired.pools {
+		if conf := cmp.Or(snap.Database(key.database), snap.Auto(key.database)); conf != nil {
+			p.arrangeLocked(s, conf, key.user)
+		}
+	}
+	p.pinLocked(snap)
 	p.mu.Unlock()
 	for _, d := range removed {
 		p.drop(d)
@@ -451,14 +460,16 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 // forgetLocked removes a pool, and its statistics with it. Whoever is still in
 // it stays until its end, but nobody finds it any more. forgetShards follows.
 func (p *Pooler) forgetLocked(q *Pool) {
+	if q.removed {
+		return
+	}
 	if p.pools[q.key()] == q {
 		delete(p.pools, q.key())
 		p.retired.pools = retire(p.retired.pools, q.key(), q.slots)
 	}
-	for _, b := range q.seat {
-		p.riseLocked(q, b)
-	}
-	q.seat = nil
+	old := q.seat.all()
+	q.seat, q.removed = nil, true
+	p.leadLocked(q, old)
 	is := func(o *Pool) bool { return o == q }
 	q.db.pools = slices.DeleteFunc(slices.Clone(q.db.pools), is)
 	q.user.pools = slices.DeleteFunc(slices.Clone(q.user.pools), is)

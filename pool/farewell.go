@@ -9,7 +9,7 @@ type farewell struct {
 	links[farewell]
 	w     *Worker
 	pool  *Pool
-	seat  seat
+	seat  *seat
 	conn  wire.Conn
 	until wire.Time
 }
@@ -24,9 +24,9 @@ const farewellFor = wire.Linger
 func (v *Server) leave() bool {
 	w, q := v.shard.w, v.shard.pool
 	w.p.mu.Lock()
-	limited := v.seat.limited()
+	limited := v.seat.all().limited()
 	w.p.mu.Unlock()
-	if !limited || v.swapped {
+	if !limited {
 		v.conn.Close()
 		return false
 	}
@@ -43,21 +43,13 @@ func (v *Server) leave() bool {
 	f.conn = conn
 	w.farewells.pushBack(f)
 	w.p.mu.Lock()
-	f.count(1)
+	q.count(0, 1)
+	f.seat.count(0, 0, 1)
+	q.seat.update() // another one, since a reload
+	next := append(f.seat.all().nextLocked(w.now()), q.seat.all().nextLocked(w.now())...)
 	w.p.mu.Unlock()
+	wakeShards(next)
 	return true
-}
-
-// count counts f among those that take their leave, or out again. The caller
-// holds mu.
-func (f *farewell) count(n int) {
-	f.pool.leaving += n
-	f.pool.size.Store(int32(f.pool.open - f.pool.leaving))
-	for _, b := range f.seat {
-		b.leaving += n
-	}
-	f.seat.update()
-	f.pool.seat.update() // another one, since a reload
 }
 
 // Data implements wire.Handler: what comes is of no interest any more.
@@ -70,12 +62,8 @@ func (f *farewell) Drained() {}
 func (f *farewell) Closed(error) { f.end() }
 
 func (f *farewell) end() {
-	p := f.w.p
 	f.w.farewells.remove(f)
-	p.mu.Lock()
-	f.count(-1)
-	p.mu.Unlock()
-	p.free(f.pool, f.seat)
+	f.w.p.vacate(f.pool, f.seat, 1)
 }
 
 // tickFarewells ends those that take too long.

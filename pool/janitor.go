@@ -149,7 +149,7 @@ func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *co
 		v.close("database configuration changed", true)
 	case excess:
 		v.close("too many servers in the pool", true)
-	case v.seat.exceeded():
+	case v.seat.all().exceeded():
 		v.close("too many servers for the plan", true)
 	case late(now, v.since, main.ServerIdleTimeout) && int(p.connected.Load()) > set.MinPoolSize:
 		v.close("server idle timeout", true)

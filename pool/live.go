@@ -47,7 +47,7 @@ func (v *Server) liveDue() bool {
 	p, q, now := s.w.p, s.pool, s.w.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	unknown := slices.ContainsFunc(v.seat, func(b *budget) bool { return b.plan == nil && b.live < 0 })
+	unknown := slices.ContainsFunc(v.seat.all(), func(b *budget) bool { return b.plan == nil && b.live < 0 })
 	if !unknown && q.liveFor != 0 && q.liveOf == v.generation && now.Sub(q.liveFor) < liveEvery {
 		return false
 	}
@@ -70,7 +70,7 @@ func (v *Server) setLive(l liveLimits) {
 	p, q := v.shard.w.p, v.shard.pool
 	p.mu.Lock()
 	changed := false
-	for _, b := range v.seat {
+	for _, b := range v.seat.all() {
 		if b.plan != nil {
 			continue
 		}
@@ -79,9 +79,9 @@ func (v *Server) setLive(l liveLimits) {
 		b.live = n
 		b.relimit()
 	}
-	holds := v.seat.tightest()
+	holds := v.seat.all().tightest()
 	limit := holds.limit
-	next := v.seat.nextLocked(v.shard.w.now())
+	next := v.seat.all().nextLocked(v.shard.w.now())
 	p.mu.Unlock()
 	wakeShards(next)
 	switch {
@@ -107,10 +107,10 @@ func (v *Server) liveTold() {
 	v.begin()
 }
 
-// tightest is the budget of t with the lowest limit.
-func (t seat) tightest() *budget {
-	least := t[0]
-	for _, b := range t {
+// tightest is the budget of l with the lowest limit.
+func (l budgets) tightest() *budget {
+	least := l[0]
+	for _, b := range l {
 		if b.limit < least.limit {
 			least = b
 		}

@@ -411,7 +411,8 @@ func (v *Server) rename(msg []byte, failed ref) []byte {
 	if failed.st != nil && failed.name != "" {
 		own = append(own, `"`+failed.st.name+`"`, `"`+failed.name+`"`)
 	}
-	for name, st := range c.names {
+	for _, name := range sortedKeys(c.names) { // two may have one statement
+		st := c.names[name]
 		own = append(own, `"`+st.name+`"`, `"`+name+`"`)
 	}
 	for _, r := range v.ledger.refs[v.ledger.refAt:] { // names that c has given up since

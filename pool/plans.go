@@ -87,7 +87,7 @@ func (p *Pooler) Plans() (all []PlanInfo) {
 			}
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used} {
 				l.each(func(v *Server) {
-					for _, b := range v.seat {
+					for _, b := range v.seat.all() {
 						idle[b]++
 					}
 				})

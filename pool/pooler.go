@@ -264,7 +264,6 @@ type Pool struct {
 	clients   atomic.Int32 // of all loops
 	hosts     hosts
 	lifeClose atomic.Int64 // wire.Time of the last close for age
-	size      atomic.Int32 // slots.open less leaving; written under mu
 	gained    atomic.Int64 // wire.Time when the last server came, or began to be opened
 
 	// lanes are where the loops see each other's idle servers and waiters,
@@ -273,10 +272,9 @@ type Pool struct {
 
 	// Guarded by Pooler.mu:
 	*slots
-	logins  int // servers being opened
-	leaving int // servers taking their leave
+	logins  int  // servers being opened
+	removed bool // by a reload, KILL, or time: no server is opened for it any more
 	idleFor wire.Time
-	seat    seat      // of servers to come
 	liveFor wire.Time // when a server was last asked for its limits, 0: ask
 	liveOf  uint32    // and of which generation it was
 
@@ -408,7 +406,6 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 		return q
 	}
 	q := &Pool{db: db, user: p.userLocked(user), lanes: make([]lane, len(p.workers)), slots: p.retired.pool(key)}
-	q.size.Store(int32(q.open)) // those of a predecessor
 	q.configure(p.Snapshot())
 	p.sitLocked(q)
 	p.pools[key] = q

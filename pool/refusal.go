@@ -83,10 +83,10 @@ func full(err *dial.LoginError) (scope configs.PlanScope, ok bool) {
 
 // refused notes that the login of a server with that seat was refused because
 // Postgres was full, as far as scope says.
-func (s *Shard) refused(t seat, scope configs.PlanScope, err *dial.LoginError) {
+func (s *Shard) refused(t *seat, scope configs.PlanScope, err *dial.LoginError) {
 	p, q := s.w.p, s.pool
 	p.mu.Lock()
-	b := t.postgres(scope)
+	b := t.all().postgres(scope)
 	news := b.refuse(s.w.now(), s.backoff)
 	in := b.refusal.most
 	q.liveFor = 0 // limits may have changed
@@ -96,9 +96,9 @@ func (s *Shard) refused(t seat, scope configs.PlanScope, err *dial.LoginError) {
 	}
 }
 
-// postgres is the budget of t for what Postgres itself limits in that scope.
-func (t seat) postgres(scope configs.PlanScope) *budget {
-	for _, b := range t {
+// postgres is the budget of l for what Postgres itself limits in that scope.
+func (l budgets) postgres(scope configs.PlanScope) *budget {
+	for _, b := range l {
 		if b.plan == nil && b.key.scope == scope {
 			return b
 		}

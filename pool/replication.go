@@ -80,25 +80,35 @@ func (c *Client) replicates() bool {
 	return c.server != nil && c.server.replication != replicatesNot
 }
 
-// exchange opens a server for c, the oldest waiter, instead of giving it v, which
-// is free. If there is no room for both, v is closed.
-func (s *Shard) exchange(c *Client, v *Server) {
-	p, a := s.w.p, ask{now: s.w.now(), anew: c.login.trial != nil}
-	switch {
-	case p.reserve(s.pool, &a) != WaitNone:
-		a.swap = true
-		p.reserve(s.pool, &a)
-		v.swapped = true
+// exchange opens a server for c, the oldest waiter, although v is idle: c can't
+// have that. If there is no room for both, v is closed first. It reports false
+// if c has to wait until the connection of v, or another, is at its end.
+func (s *Shard) exchange(c *Client, v *Server) bool {
+	p, a := s.w.p, ask{now: s.w.now(), shard: s, instead: true}
+	if p.reserve(s.pool, &a) != WaitNone {
+		if p.vacating(s.pool) {
+			return false
+		}
 		v.close("evicted for "+WaitPool.String(), true)
-	case v.state != ServerIdle:
-		s.w.offer(v)
+		if p.reserve(s.pool, &a) != WaitNone {
+			return false
+		}
 	}
 	s.connectFor(c, a.seat)
+	return true
+}
+
+// vacating reports whether servers of q take their leave: slots will be free
+// soon.
+func (p *Pooler) vacating(q *Pool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return q.leaving > 0
 }
 
 // connectFor opens a server for c, the oldest waiter. The caller took a slot,
 // with seat.
-func (s *Shard) connectFor(c *Client, seat seat) {
+func (s *Shard) connectFor(c *Client, seat *seat) {
 	s.stats.WaitTime += s.w.now().Sub(c.queryStart)
 	s.endWait(c)
 	c.move(ClientLogin)

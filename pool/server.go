@@ -23,7 +23,7 @@ type Server struct {
 	client *Client // the other half of the pair, nil if none
 	ledger ledger
 
-	seat      seat
+	seat      *seat
 	prepared  prepared
 	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
 	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
@@ -55,7 +55,6 @@ type Server struct {
 
 	replication replication // of the one client that it was opened for
 
-	swapped    bool // its slot is taken already: no farewell
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
@@ -134,7 +133,7 @@ func (v *Server) obsolete() bool {
 type opening struct {
 	links[opening]
 	shard      *Shard
-	seat       seat
+	seat       *seat
 	client     *Client // the one that it is for, if it is for one alone
 	pass       *pass   // what it logs in with, if that comes from passthrough
 	without    bool    // it has nothing to log in with, because the pass was lost
@@ -146,7 +145,7 @@ type opening struct {
 func (o *opening) at() *links[opening] { return &o.links }
 
 // connect opens one more server, for which the caller took a slot, with seat.
-func (s *Shard) connect(seat seat) {
+func (s *Shard) connect(seat *seat) {
 	o := s.newOpening(seat)
 	r := o.order()
 	s.opening.pushBack(o)
@@ -161,7 +160,7 @@ func (o *opening) order() (r dial.Request) {
 	return r
 }
 
-func (s *Shard) newOpening(seat seat) *opening {
+func (s *Shard) newOpening(seat *seat) *opening {
 	return &opening{shard: s, seat: seat, generation: s.pool.db.generation.Load(), since: s.w.now(), id: s.w.p.ids.Add(1)}
 }
 

@@ -162,13 +162,8 @@ func (s *Shard) takeIdle() *Server {
 }
 
 // pair makes a pair of c and v, which is idle or loose. It reports whether c
-// may go on at once: if its parameters are not those of v, v is told first. A
-// client that awaits a server of its own does not get v.
+// may go on at once: if its parameters are not those of v, v is told first.
 func (s *Shard) pair(c *Client, v *Server) bool {
-	if c.login != nil {
-		s.exchange(c, v)
-		return false
-	}
 	now := s.w.now()
 	if c.state == ClientWaiting {
 		s.stats.WaitTime += now.Sub(c.queryStart)
@@ -213,7 +208,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil && !c.awaitsWelcome() {
+	if c := s.waiting.head; c != nil && c.login == nil {
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -221,6 +216,9 @@ func (s *Shard) take(v *Server) {
 		return
 	}
 	s.keep(v)
+	if c := s.waiting.head; c != nil && c.awaitsOwn() {
+		s.provide()
+	}
 	// Whoever began to wait elsewhere before our idle server could be seen
 	// there can be seen from here now.
 	if since, at := p.oldestElsewhere(s.w.index); since != 0 && v.state == ServerIdle {
@@ -312,7 +310,11 @@ func (s *Shard) supply() {
 		if v == nil || c.awaitsWelcome() {
 			break
 		}
-		if s.pair(c, v) {
+		if c.awaitsOwn() {
+			if !s.exchange(c, v) && s.w.p.vacating(s.pool) {
+				break
+			}
+		} else if s.pair(c, v) {
 			c.proceed()
 		}
 	}

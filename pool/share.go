@@ -28,7 +28,7 @@ func (q *Pool) richer(n int, now wire.Time) bool {
 // else's claim, or because a budget has shrunk.
 func (v *Server) yields() bool {
 	q, now := v.shard.pool, v.shard.w.now()
-	for _, b := range v.seat {
+	for _, b := range v.seat.all() {
 		if n := b.claim.Load(); n != claimNone && q.richer(int(n), now) {
 			return true
 		}
@@ -36,9 +36,9 @@ func (v *Server) yields() bool {
 	return false
 }
 
-// exceeded reports whether a budget of t has shrunk below what is open.
-func (t seat) exceeded() bool {
-	for _, b := range t {
+// exceeded reports whether a budget of l has shrunk below what is open.
+func (l budgets) exceeded() bool {
+	for _, b := range l {
 		if b.claim.Load() == claimAll {
 			return true
 		}
@@ -49,14 +49,16 @@ func (t seat) exceeded() bool {
 // offer tells those who wait for a seat of v that v is idle.
 func (v *Server) offer() {
 	p := v.shard.w.p
-	for _, b := range v.seat {
+	for _, b := range v.seat.all() {
 		if b.claim.Load() == claimNone {
 			continue
 		}
 		p.mu.Lock()
-		next := b.first()
+		s := b.seeker
 		p.mu.Unlock()
-		wakeShards(next)
+		if s != nil {
+			wakeShards([]*Shard{s})
+		}
 	}
 }
 
@@ -100,7 +102,7 @@ func (b *budget) victim(s *Shard, now wire.Time) (found *lane, later bool) {
 			case t == 0 || found != nil && t >= oldest:
 			case q.spares(s.pool, wire.Time(t), now):
 				found, oldest = l, t
-			case !q.waits():
+			default:
 				later = true
 			}
 		}

@@ -1,16 +1,29 @@
 package pool
 
 import (
+	"sync/atomic"
+
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/wire"
 )
 
-// slots count the servers under one limit, those being opened included. They
-// outlive the Database or Pool that they belong to for as long as there are
-// any: a successor of the same name goes on counting from there.
+// slots count the servers under one limit. They outlive the Database or Pool
+// that they belong to for as long as there are any: a successor of the same name
+// goes on counting from there, and both count in the same place.
 type slots struct {
-	open      int
-	inherited bool // servers of a predecessor may be among them
+	open      int          // being opened, open, and taking their leave
+	leaving   int          // of these, taking their leave
+	size      atomic.Int32 // open less leaving; written under mu
+	seat      *seat        // of a pool: that of its servers to come, nil if it leads nowhere
+	seats     []*seat      // of a pool: also those of servers that are open still
+	inherited bool         // servers of a predecessor may be among them
+}
+
+// count counts servers in and out. The caller holds mu.
+func (s *slots) count(open, leaving int) {
+	s.open += open
+	s.leaving += leaving
+	s.size.Store(int32(s.open - s.leaving))
 }
 
 // retired are the slots of what was removed while servers of it were open.
@@ -51,14 +64,14 @@ func inherit[K comparable](m map[K]*slots, key K) *slots {
 
 // ask says for what a slot is wanted, and what came of it.
 type ask struct {
-	now    wire.Time
-	shard  *Shard    // whose waiters want it, nil if nobody waits
-	oldest wire.Time // since when the oldest of them waits
-	fill   int       // if not 0: only up to so many servers
-	anew   bool      // with a secret of its own: that another one was refused does not count
-	swap   bool      // the caller closes a server of the pool in the same breath: no limit stands in the way
+	now     wire.Time
+	shard   *Shard    // whose waiters want it, nil if nobody waits
+	oldest  wire.Time // since when the oldest of them waits; 0: not out of the reserve
+	fill    int       // if not 0: only up to so many servers
+	anew    bool      // with a secret of its own: that another one was refused does not count
+	instead bool      // of a server that works: no back-off and no other login stands in the way
 
-	seat   seat    // WaitNone: the server's
+	seat   *seat   // WaitNone: the server's
 	budget *budget // WaitPlan: the one that has no room
 }
 
@@ -68,21 +81,17 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
 	h := p.obstacleLocked(q, a)
-	if a.swap {
-		h = WaitNone
-	}
 	if h == WaitNone {
-		q.open++
+		q.count(1, 0)
 		q.logins++
-		q.db.open++
+		q.db.count(1, 0)
 		q.user.open++
 		q.db.idleSince = 0
 		q.gained.Store(int64(a.now))
-		q.size.Store(int32(q.open - q.leaving))
 		a.seat = q.seat
 		a.seat.take(a.shard)
 	}
-	next := q.seat.nextLocked(a.now) // there may be room for more than one
+	next := q.seat.all().nextLocked(a.now) // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
 		wakeShards(next)
@@ -92,14 +101,14 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 
 // obstacleLocked is what stands in the way of one more server of q.
 func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
-	if q.seat == nil {
-		return WaitPause // the pool was removed
+	if q.removed {
+		return WaitPause
 	}
 	set := q.settings.Load()
-	if f := q.failure.Load(); f != nil && a.now < f.until && !(a.anew && f.secret) {
+	if f := q.failure.Load(); f != nil && a.now < f.until && !a.instead && !(a.anew && f.secret) {
 		return WaitBackoff
 	}
-	if q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
+	if !a.instead && q.logins >= max(1, p.Snapshot().Main.MaxLoginConcurrency) {
 		return WaitLogins
 	}
 	if a.fill > 0 && q.open >= a.fill {
@@ -121,7 +130,7 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 	if set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections {
 		return WaitUser
 	}
-	if a.budget = q.seat.refuses(a); a.budget != nil {
+	if a.budget = q.seat.all().refuses(a); a.budget != nil {
 		return WaitPlan
 	}
 	if reserved {
@@ -132,14 +141,15 @@ func (p *Pooler) obstacleLocked(q *Pool, a *ask) WaitReason {
 
 // loggedIn tells that a server of q that took its seat is no longer being
 // opened: it is open (ok), or free follows.
-func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
+func (p *Pooler) loggedIn(q *Pool, t *seat, now wire.Time, ok bool) {
 	p.mu.Lock()
 	q.logins--
 	if ok {
 		q.gained.Store(int64(now))
 	}
 	t.loggedIn(now, ok)
-	next := t.nextLocked(now)
+	q.seat.update() // another one, since a reload
+	next := t.all().nextLocked(now)
 	p.mu.Unlock()
 	wakeShards(next)
 	p.wakeStarved()
@@ -147,19 +157,20 @@ func (p *Pooler) loggedIn(q *Pool, t seat, now wire.Time, ok bool) {
 
 // free gives back the slot of a server of q, which is closed, and wakes
 // whoever waits for one.
-func (p *Pooler) free(q *Pool, t seat) {
+func (p *Pooler) free(q *Pool, t *seat) { p.vacate(q, t, 0) }
+
+// vacate is free; leaving is 1 for a server that was taking its leave.
+func (p *Pooler) vacate(q *Pool, t *seat, leaving int) {
 	p.mu.Lock()
-	q.open--
-	q.size.Store(int32(q.open - q.leaving))
-	q.db.open--
+	q.count(-1, -leaving)
+	q.db.count(-1, 0)
 	q.user.open--
-	for _, b := range t {
-		b.open--
+	t.count(-1, 0, -leaving)
+	for _, b := range t.all() {
 		p.sweepLocked(b)
 	}
-	t.update()
 	q.seat.update() // another one, since a reload
-	next := t.nextLocked(p.opts.Now())
+	next := append(t.all().nextLocked(p.opts.Now()), q.seat.all().nextLocked(p.opts.Now())...)
 	p.wakeChoresLocked()
 	p.mu.Unlock()
 	wakeShards(next)

@@ -94,7 +94,7 @@ func (k *trial) leave(id uint64) {
 
 // tryOut logs in to a server with the password under trial. The caller took a
 // slot, with seat.
-func (s *Shard) tryOut(k *trial, seat seat) {
+func (s *Shard) tryOut(k *trial, seat *seat) {
 	p := s.w.p
 	if k.known == nil && !p.guesses.allowed(k.from, k.tried.user, s.w.now()) { // others were wrong while it waited
 		p.loggedIn(s.pool, seat, s.w.now(), false)

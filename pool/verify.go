@@ -87,7 +87,7 @@ type sums struct {
 	seats              map[*budget]int // of servers, openings and farewells
 	logins, leaving    map[*budget]int
 	claims             map[*budget]int
-	farewells          map[*Pool]int
+	farewells          map[*slots]int
 	starving, evicting int
 	steady             bool
 }
@@ -95,13 +95,13 @@ type sums struct {
 func (a *sums) init() {
 	a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
 	a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
-	a.farewells = map[*Pool]int{}
+	a.farewells = map[*slots]int{}
 	a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
 }
 
 // sit counts a seat, also among those of ways.
-func (a *sums) sit(t seat, ways ...map[*budget]int) {
-	for _, b := range t {
+func (a *sums) sit(t *seat, ways ...map[*budget]int) {
+	for _, b := range t.all() {
 		a.seats[b]++
 		for _, way := range ways {
 			way[b]++
@@ -128,7 +128,7 @@ func (w *Worker) verify(a *sums) {
 		s.verify(a)
 	}
 	walk(&w.farewells, func(f *farewell) {
-		a.farewells[f.pool]++
+		a.farewells[f.pool.slots]++
 		a.sit(f.seat, a.leaving)
 	})
 	must(hungry == len(w.hungry), "loop %d lists %d shards as hungry, and %d are", w.index, len(w.hungry), hungry)
@@ -287,7 +287,7 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 		must(q.logins == a.openings[q], "%s counts %d logins to servers, and has %d", name, q.logins, a.openings[q])
 		must(q.open >= a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 		if quiet {
-			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
+			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q.slots], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
 			must(int(q.connected.Load()) == a.servers[q], "%s counts %d servers logged in to, and has %d", name, q.connected.Load(), a.servers[q])
 		}
 	}
@@ -301,7 +301,7 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		must(b.inherited || b.logins == a.logins[b], "%v counts %d logins, and has %d", key, b.logins, a.logins[b])
 		must(b.leaving == a.leaving[b], "%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
 		must(len(b.claims) == a.claims[b], "%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
-		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat, b) } // a reload will be noticed soon
+		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat.all(), b) } // a reload will be noticed soon
 		must(slices.ContainsFunc(b.claims, strange) || int(b.claim.Load()) == b.wanted(), "%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
 		must(!quiet || b.inherited || b.open == a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
 	}
@@ -309,9 +309,9 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		must(p.budgets[b.key] == b, "%v has servers, and is forgotten", b.key)
 	}
 	for _, q := range p.pools {
-		must(q.leaving == a.farewells[q], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q])
+		must(q.leaving == a.farewells[q.slots], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q.slots])
 		must(int(q.size.Load()) == q.open-q.leaving, "%s tells of %d servers, and has %d", q.name(), q.size.Load(), q.open-q.leaving)
-		for _, b := range q.seat {
+		for _, b := range q.seat.all() {
 			must(slices.Contains(b.pools, q), "%s leads to %v, which does not know it", q.name(), b.key)
 		}
 	}
@@ -326,10 +326,12 @@ func (s *Shard) checkServed() {
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
+	must(s.reasonHolds(), "%s is said to wait for %v, which is not so", name, s.reason())
+	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
-			must(o.idle.n == 0, "%s has a waiter, and an idle server stands on loop %d", name, i)
+			must(o.idle.n == 0 || exchanged, "%s has a waiter, and an idle server stands on loop %d", name, i)
 			unused += o.used.n
 			tested += o.tested.n
 		}
@@ -366,6 +368,31 @@ func (s *Shard) checkServed() {
 			}
 		}
 	}
+}
+
+// reasonHolds reports whether the reason that the waiters of s are told is true.
+func (s *Shard) reasonHolds() bool {
+	q, set := s.pool, s.pool.settings.Load()
+	switch s.reason() {
+	case WaitOpening:
+		return s.opening.n > 0 || q.logins > 0 || s.held == WaitPool // slots that are about to be free
+	case WaitCheck:
+		return s.tested.n > 0
+	case WaitLogins:
+		return q.logins >= max(1, s.w.p.Snapshot().Main.MaxLoginConcurrency)
+	case WaitBackoff:
+		return q.failure.Load() != nil
+	case WaitPool, WaitReserve:
+		return set.PoolSize > 0 && q.open >= set.PoolSize
+	case WaitDatabase:
+		return set.MaxDBConnections > 0 && q.db.open >= set.MaxDBConnections
+	case WaitUser:
+		return set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections
+	case WaitPlan:
+		a := ask{now: s.w.now(), shard: s, oldest: s.waiting.head.queryStart}
+		return s.claims != nil && (!s.claims.admits(&a) || s.retry() != 0) // the next tick tries
+	}
+	return false // a server from another loop is here by now, and there is no pause
 }
 
 // retry is until when the budget that holds s lets nobody try, 0 if it has not
@@ -417,7 +444,7 @@ func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	case set.MaxUserConnections > 0 && q.user.open >= set.MaxUserConnections:
 		return WaitUser
 	}
-	if a.budget = q.seat.refuses(a); a.budget != nil {
+	if a.budget = q.seat.all().refuses(a); a.budget != nil {
 		return WaitPlan
 	}
 	return WaitNone

@@ -58,7 +58,7 @@ func (s *Shard) reason() WaitReason {
 		return WaitPause
 	case s.asked:
 		return WaitMove
-	case s.held == WaitPool && s.pool.connected.Load() == 0:
+	case s.held == WaitPool && s.pool.connected.Load() == 0 && s.pool.size.Load() > 0:
 		return WaitOpening // of all that pool_size allows, none is there yet
 	case s.held != WaitNone:
 		return s.held

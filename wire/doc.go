@@ -18,7 +18,7 @@
 //	wire         this package
 //	configs      pgbouncer.ini, read into one immutable Snapshot
 //	configs/dyno a pgbouncer.ini made of the environment, for pgweir exec
-//	integration  real Postgres, the simulator, transcripts, real drivers, benchmarks
+//	integration  real Postgres, the simulator, transcripts, real drivers, a real app, benchmarks
 //
 // Imports run one way, cmd -> admin -> pool -> auth -> wire. configs imports
 // nothing of ours, and all but wire may read it.

@@ -17,7 +17,7 @@ import (
 func checkCommand(stdout io.Writer) *cli.Command {
 	return command("check", []cli.Flag{
 		&cli.StringFlag{Name: "dynos", Usage: "hold the plans against so many processes"},
-		&cli.StringFlag{Name: "preboot", Usage: "so many of them, or all, run twice during a deploy"},
+		&cli.StringFlag{Name: "preboot", DefaultText: "all", Usage: "so many of them, or all, run twice during a deploy"},
 	}, func(c *cli.Context) error {
 		path, err := configFile(c)
 		if err != nil {

@@ -24,8 +24,9 @@ type child struct {
 
 // startChild starts the program at path with our standard files. If it is
 // started from a terminal it gets the terminal, and with it what is typed there,
-// Ctrl-C included.
-func startChild(path string, args, environ []string) (*child, error) {
+// Ctrl-C included. reaped is told the id of each orphan that has been reaped,
+// from a goroutine of its own.
+func startChild(path string, args, environ []string, reaped func(pid int)) (*child, error) {
 	cmd := &exec.Cmd{
 		Path: path, Args: args, Env: environ, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
@@ -56,7 +57,7 @@ func startChild(path string, args, environ []string) (*child, error) {
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("can't start it: %w", err)
 	}
-	go reapOrphans(c)
+	go reapOrphans(c, reaped)
 	return c, nil
 }
 

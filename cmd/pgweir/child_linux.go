@@ -29,7 +29,7 @@ const (
 )
 
 // reapOrphans reaps children that nobody waits for, until c has ended.
-func reapOrphans(c *child) {
+func reapOrphans(c *child, reaped func(pid int)) {
 	for last := 0; ; {
 		next := lookForOrphans
 		pid := deadChild()
@@ -37,7 +37,9 @@ func reapOrphans(c *child) {
 		case pid == 0 || pid == c.pid:
 			last = 0
 		case pid == last:
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			if n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); n == pid && err == nil {
+				reaped(pid)
+			}
 			fallthrough
 		default:
 			last, next = pid, reapAfter // there may be more behind it

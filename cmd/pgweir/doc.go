@@ -2,7 +2,7 @@
 // same configuration files, command line, signals and console.
 //
 //	pgweir [OPTION]... CONFIG_FILE
-//	pgweir check [--dynos=N [--preboot=N]] CONFIG_FILE
+//	pgweir check [--dynos=N [--preboot[=N]]] CONFIG_FILE
 //	pgweir plans [PROVIDER | PLAN]
 //	pgweir exec [OPTION]... [--] COMMAND [ARGUMENT]...
 //

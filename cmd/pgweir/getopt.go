@@ -68,7 +68,10 @@ func longOption(arg string, args []string, flags []cli.Flag) (option string, res
 	default:
 		return "", nil, usageError(fmt.Sprintf("option '--%s' is ambiguous; possibilities: '--%s'", name, strings.Join(found, "' '--")))
 	}
-	switch takes := takesValue(find(name, flags)); {
+	f := find(name, flags)
+	switch takes := takesValue(f); {
+	case !joined && implied(f) != "":
+		return "--" + name + "=" + implied(f), args, nil
 	case !takes && joined:
 		return "", nil, usageError(fmt.Sprintf("option '--%s' doesn't allow an argument", name))
 	case takes && joined:
@@ -115,6 +118,15 @@ func find(name string, flags []cli.Flag) cli.Flag {
 		}
 	}
 	return nil
+}
+
+// implied is the value that f has if the option stands without one, "" if it
+// must have one. Such an option takes its value joined only (--name=value).
+func implied(f cli.Flag) string {
+	if s, ok := f.(*cli.StringFlag); ok {
+		return s.DefaultText
+	}
+	return ""
 }
 
 func takesValue(f cli.Flag) bool { return f.(cli.DocGenerationFlag).TakesValue() }

@@ -138,14 +138,14 @@ func helpTemplate(name string, flags []cli.Flag) string {
 
 Usage:
   ` + name + ` [OPTION]... CONFIG_FILE
-  ` + name + ` check [--dynos=N [--preboot=N]] CONFIG_FILE
+  ` + name + ` check [--dynos=N [--preboot[=N]]] CONFIG_FILE
   ` + name + ` plans [PROVIDER | PLAN]
   ` + name + ` exec [OPTION]... [--] COMMAND [ARGUMENT]...
 
 check says everything that is wrong with a configuration, and whether its plans
-have room for N dynos, some of which run twice during a deploy (a number, or
-all). plans lists what is known of providers' plans, or explains one. exec starts
-a pooler and an app that uses it (pgweir exec --help).
+have room for N dynos, all of which (--preboot) or some run twice during a deploy.
+plans lists what is known of providers' plans, or explains one. exec starts a
+pooler and an app that uses it (pgweir exec --help).
 
 Options:
 `)

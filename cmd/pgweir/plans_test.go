@@ -72,7 +72,7 @@ heroku:standard-0  db:5432   25     25           5          125         114  too
 auto               old:5432  20     20           5          100              as the server says
 …: error: plan heroku:standard-0 on db:5432: 5 processes with up to 25 server connections each make 125, and the plan has room for 114; write plan_processes = 5 into [pgbouncer], and each opens at most 22, or max_db_connections=11 on each of the 2 entries, or take a larger plan, such as heroku:standard-2
 `},
-		{"--dynos=3 --preboot=all", "[pgbouncer]\nauth_type = any\nlisten_addr = 127.0.0.1\nunix_socket_dir =\nplan = heroku:standard-0\nplan_processes = 6\n", 0, `plan               on        pools  per process  processes  worst case  room
+		{"--dynos=3 --preboot", "[pgbouncer]\nauth_type = any\nlisten_addr = 127.0.0.1\nunix_socket_dir =\nplan = heroku:standard-0\nplan_processes = 6\n", 0, `plan               on        pools  per process  processes  worst case  room
 heroku:standard-0  db:5432   25     19           6          114         114  fits
 auto               old:5432  20     20           6          120              as the server says
 `},

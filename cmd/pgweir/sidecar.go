@@ -75,7 +75,9 @@ func (s *sidecar) run(ctx context.Context, path string) (status int, err error) 
 	if status, err := s.awaitDatabases(ctx); status != 0 || err != nil {
 		return status, err
 	}
-	c, err := startChild(path, s.options.command, s.dyno.Environ(s.host, s.port))
+	c, err := startChild(path, s.options.command, s.dyno.Environ(s.host, s.port), func(pid int) {
+		s.log.Printf(pool.Debug, "reaped an orphan (pid %d)", pid)
+	})
 	if err != nil {
 		return statusNotExecutable, err
 	}

@@ -248,8 +248,8 @@ func (s *Sidecar) override(prefix string) {
 	}
 }
 
-// serverTLS takes how to encrypt connections to servers from the URLs. All
-// entries of a pooler share that.
+// serverTLS takes how to encrypt connections to servers from the URLs, unless a
+// variable has said so. All entries of a pooler share that.
 func (s *Sidecar) serverTLS() error {
 	for _, o := range []struct {
 		key   string
@@ -264,6 +264,7 @@ func (s *Sidecar) serverTLS() error {
 			value, set := o.value(d.url), s.settings[o.key]
 			switch {
 			case value == "":
+			case strings.HasPrefix(set.origin, theirs) && !s.isURL(set.origin): // the buildpack heeds no option of URLs
 			case s.isURL(set.origin) && set.value != value && lookup(s.environ, ours+strings.ToUpper(o.key)) == "":
 				return fmt.Errorf("%s and %s want different TLS (%s), and a pooler has one for all: set %s%s",
 					set.origin, d.variable, o.key, ours, strings.ToUpper(o.key))

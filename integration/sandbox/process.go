@@ -30,6 +30,9 @@ type Command struct {
 
 	// Grace bounds how long an orderly end may take. Zero means ten seconds.
 	Grace time.Duration
+
+	// Own has the program run as the caller, for what only the caller may read.
+	Own bool
 }
 
 // Process is a running program of a Sandbox.
@@ -65,7 +68,10 @@ func (s *Sandbox) Start(c Command) (*Process, error) {
 	p.cmd.Env = s.environ(c.Env)
 	p.cmd.Dir = s.dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.cred}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if !c.Own {
+		p.cmd.SysProcAttr.Credential = s.cred
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/pgweir/pgweir/configs"
@@ -8,60 +10,52 @@ import (
 
 // books are what the simulator counts by itself.
 type books struct {
-	open      map[[2]string]int // servers by database and user, those being opened included
-	planned   map[string]int    // servers by plan and whose they are in it, the same
-	crashes   int               // sessions that ended without being asked to
-	kills     int               // KILLs and removed databases
-	swallowed map[tag]int       // Syncs that a COPY has ignored
-	refused   map[string]int    // clients, by what they were told at the end
+	open      []*opened      // servers, those being opened included
+	crashes   int            // sessions that ended without being asked to
+	kills     int            // KILLs and removed databases
+	swallowed map[tag]int    // Syncs that a COPY has ignored
+	refused   map[string]int // clients, by what they were told at the end
 }
 
+// opened is a server: of which database and user, and where.
+type opened struct{ database, user, place string }
+
 func newBooks() books {
-	return books{open: map[[2]string]int{}, planned: map[string]int{}, swallowed: map[tag]int{}, refused: map[string]int{}}
+	return books{swallowed: map[tag]int{}, refused: map[string]int{}}
 }
+
+// placeOf names hosts, in whatever order they are tried.
+func placeOf(hosts []string) string { return strings.Join(slices.Sorted(slices.Values(hosts)), ",") }
 
 // opening counts a server that the pooler begins to open, and fails if there
 // was no room for it. closed counts it out again when it is gone, or was not let
 // in.
-func (b *books) opening(w *World, database, user string) (closed func()) {
+func (b *books) opening(w *World, database, user string, hosts []string) (closed func()) {
 	snap := w.pooler.Snapshot()
-	conf := snap.Database(database)
-	if conf == nil {
-		conf = snap.Auto(database)
+	entry := func(name string) *configs.Database { return cmp.Or(snap.Database(name), snap.Auto(name)) }
+	conf, o := entry(database), &opened{database, user, placeOf(hosts)}
+	inPool, inDB, ofUser, ofPlan := 0, 0, 0, 0
+	for _, other := range b.open {
+		if other.database == database {
+			inDB++
+		}
+		if other.user == user {
+			ofUser++
+		}
+		if other.database == database && other.user == user {
+			inPool++
+		}
+		if conf != nil && o.shares(conf, other, entry(other.database)) {
+			ofPlan++
+		}
 	}
-	inPool, inDB, ofUser := 0, 0, 0
-	for key, n := range b.open {
-		if key[0] == database {
-			inDB += n
-		}
-		if key[1] == user {
-			ofUser += n
-		}
-		if key == [2]string{database, user} {
-			inPool = n
-		}
-	}
-	b.open[[2]string{database, user}]++
-	closed = func() { b.open[[2]string{database, user}]-- }
+	b.open = append(b.open, o)
+	closed = func() { b.open = slices.DeleteFunc(b.open, func(other *opened) bool { return other == o }) }
 	if conf == nil {
 		return closed // removed by a reload, and not yet by every loop
 	}
-	if plan := conf.Plan; plan != nil && plan.Budget() > 0 {
-		whose := plan.Name + " at " + strings.Join(conf.Hosts, ",")
-		switch plan.Scope {
-		case configs.ScopeRole:
-			whose += " role " + user
-		case configs.ScopeDatabase:
-			whose += " database " + database
-		}
-		if n := b.planned[whose]; n >= plan.Budget() {
-			w.failf("server %d opened for plan %s, whose limit is %d", n+1, whose, plan.Budget())
-		}
-		b.planned[whose]++
-		closed = func() {
-			b.open[[2]string{database, user}]--
-			b.planned[whose]--
-		}
+	if plan := conf.Plan; plan != nil && plan.Budget() > 0 && ofPlan >= plan.Budget() {
+		w.failf("server %d opened for plan %s at %s as %s, whose limit is %d", ofPlan+1, plan.Name, o.place, user, plan.Budget())
 	}
 	set := snap.ForPool(conf, user)
 	switch {
@@ -73,6 +67,22 @@ func (b *books) opening(w *World, database, user string) (closed func()) {
 		w.failf("server %d opened for user %s, whose limit is %d", ofUser+1, user, set.MaxUserConnections)
 	}
 	return closed
+}
+
+// shares reports whether other, of an entry that is theirs by now (nil: it is
+// gone), counts under the plan of o, whose entry is conf. When it was opened does
+// not matter, nor which plan held then.
+func (o *opened) shares(conf *configs.Database, other *opened, theirs *configs.Database) bool {
+	if theirs == nil || conf.Plan == nil || theirs.Plan == nil || conf.Plan.Name != theirs.Plan.Name || other.place != o.place || placeOf(theirs.Hosts) != o.place {
+		return false
+	}
+	switch conf.Plan.Scope {
+	case configs.ScopeRole:
+		return other.user == o.user
+	case configs.ScopeDatabase:
+		return other.database == o.database
+	}
+	return true
 }
 
 // cancelled is told that a cancel request has reached a statement.

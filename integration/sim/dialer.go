@@ -27,7 +27,7 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			name = param[1]
 		}
 	}
-	closed := w.books.opening(w, name, r.User)
+	closed := w.books.opening(w, name, r.User, r.Hosts)
 	fail := func(err *dial.LoginError) {
 		w.tracef("login to %s as %s fails: %v", name, r.User, err)
 		closed()

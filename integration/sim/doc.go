@@ -5,6 +5,7 @@
 //
 //	world.go       the scheduler: events, the clock, steps, failures, the trace
 //	loop.go        wire.Loop: posted functions in seeded portions, ticks
+//	chores.go      goroutines, and how their order is kept from mattering
 //	socket.go      bytes in flight both ways, their pace, resets
 //	conn.go        wire.Conn: short writes, pausing, closing, sessions of TLS
 //	tls.go         the far ends of those, and their handshakes

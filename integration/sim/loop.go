@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,9 +17,17 @@ type Loop struct {
 	index int
 	now   wire.Time
 
-	mu        sync.Mutex // chores post from their own goroutines
 	mail      []func()
 	scheduled bool // an event that runs some of mail is under way
+
+	mu   sync.Mutex
+	late []posted // what chores have posted in this step
+}
+
+// posted is a function that a chore has posted.
+type posted struct {
+	chore int
+	fn    func()
 }
 
 var _ wire.Loop = (*Loop)(nil)
@@ -46,12 +55,28 @@ func (l *Loop) on(what string) {
 // Now implements wire.Loop.
 func (l *Loop) Now() wire.Time { return l.now }
 
-// Post implements wire.Loop.
+// Post implements wire.Loop. What chores post within a step comes in the order
+// of the chores, behind what the step itself posts: which of them is faster in
+// truth must not matter.
 func (l *Loop) Post(fn func()) bool {
+	chore := l.w.chores.caller()
+	if chore == 0 {
+		l.mail = append(l.mail, fn)
+		return true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mail = append(l.mail, fn)
+	l.late = append(l.late, posted{chore, fn})
 	return true
+}
+
+// collect takes in what chores have posted, all of which wait now.
+func (l *Loop) collect() {
+	slices.SortStableFunc(l.late, func(a, b posted) int { return a.chore - b.chore })
+	for _, p := range l.late {
+		l.mail = append(l.mail, p.fn)
+	}
+	l.late = l.late[:0]
 }
 
 // schedule sees to it that what was posted is run.
@@ -80,11 +105,10 @@ func (l *Loop) runMail() {
 	}
 	l.w.tracef("loop %d: %d of %d posted functions", l.index, n, len(l.mail))
 	for range n {
-		l.mu.Lock()
 		fn := l.mail[0]
 		l.mail = l.mail[1:]
-		l.mu.Unlock()
 		fn()
+		l.w.settle()
 	}
 }
 

@@ -278,7 +278,7 @@ func (s *settings) change(w *World) {
 	if s.mixed {
 		s.main["pool_mode"] = pick(w, "session", "transaction")
 	}
-	for name := range s.plans {
+	for _, name := range slices.Sorted(maps.Keys(s.plans)) {
 		s.plans[name]["max_server_connections"] = pick(w, "2", "3", "4", "6")
 	}
 	if w.chance(4) { // other servers

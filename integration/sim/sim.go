@@ -3,8 +3,10 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/pgweir/pgweir/pool"
@@ -19,9 +21,10 @@ func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bo
 	w := &World{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), trace: trace, now: wire.Time(time.Millisecond),
 		sockets: map[int]*socket{}, lastFD: 1 << 24, books: newBooks(),
+		chores: chores{number: map[string]int{}},
 	}
 	defer func() {
-		steps, stuck = w.steps, w.chores > 0
+		steps, stuck = w.steps, w.chores.alive.Load() > 0
 		switch r := recover().(type) {
 		case nil:
 		case failure:
@@ -119,7 +122,7 @@ func (w *World) deserted() bool {
 			return false
 		}
 	}
-	return w.chores == 0
+	return w.chores.alive.Load() == 0
 }
 
 // whoIsLeft tells of those who should be gone.
@@ -130,14 +133,15 @@ func (w *World) whoIsLeft() string {
 			text += fmt.Sprintf(" %v (stage %d, %d replies owed, asked at %v);", c.k, c.stage, len(c.queue), time.Duration(c.asked))
 		}
 	}
-	return text + fmt.Sprintf(" %d chores", w.chores)
+	return text + fmt.Sprintf(" %d chores", w.chores.alive.Load())
 }
 
 // empty checks that nothing is left of the clients, and that every descriptor
 // is somebody's.
 func (w *World) empty() {
 	w.pooler.CheckEmpty()
-	for _, k := range w.sockets {
+	for _, fd := range slices.Sorted(maps.Keys(w.sockets)) {
+		k := w.sockets[fd]
 		b, server := k.peer.(*backend)
 		switch {
 		case !server && !k.shut:
@@ -162,7 +166,7 @@ func (w *World) shutdown() {
 	}
 	w.runUntil(w.now.Add(w.between(0, 30*time.Millisecond)), func() bool { return false })
 	w.spawn(func() { w.pooler.Shutdown(mode) })
-	if !w.runUntil(w.now.Add(5*time.Minute), func() bool { return w.stopped && w.chores == 0 }) {
+	if !w.runUntil(w.now.Add(5*time.Minute), func() bool { return w.stopped && w.chores.alive.Load() == 0 }) {
 		w.failf("the shutdown does not end: %s", w.whoIsLeft())
 	}
 	if mode == pool.ShutdownWaitForServers && len(w.pg.backends) > 0 {
@@ -185,7 +189,7 @@ func (w *World) drain() {
 	w.runUntil(w.now.Add(w.between(0, 300*time.Millisecond)), func() bool { return false })
 	w.cutFrom = w.now.Add(grace)
 	w.spawn(func() { w.pooler.Drain(grace, spread) })
-	if !w.runUntil(w.cutFrom.Add(2*pool.TickEvery+100*time.Millisecond), func() bool { return w.stopped && w.chores == 0 }) {
+	if !w.runUntil(w.cutFrom.Add(2*pool.TickEvery+100*time.Millisecond), func() bool { return w.stopped && w.chores.alive.Load() == 0 }) {
 		w.failf("the drain does not end: %s", w.whoIsLeft())
 	}
 	// What was asked for clients that were cut off comes to its end by itself.

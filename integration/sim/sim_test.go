@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,14 +87,30 @@ var forever = make(chan struct{})
 
 // TestRepeats holds the simulator to its word: a seed is always the same run.
 func TestRepeats(t *testing.T) {
-	for seed := uint64(1); seed <= 20; seed++ {
-		var first, second []string
-		simulate(t, seed, func(line string) { first = append(first, line) })
-		simulate(t, seed, func(line string) { second = append(second, line) })
-		for i := range first {
-			if i >= len(second) || first[i] != second[i] {
-				t.Fatalf("seed %d runs in two ways: %s", seed, first[i])
+	for seed := uint64(1); seed <= repeated; seed++ {
+		var first []uint64 // of all lines up to each
+		simulate(t, seed, rolling(func(_ string, sum uint64) { first = append(first, sum) }))
+		n, differs := 0, ""
+		simulate(t, seed, rolling(func(line string, sum uint64) {
+			if differs == "" && n < len(first) && first[n] != sum {
+				differs = fmt.Sprintf("at line %d: %s", n+1, line)
 			}
+			n++
+		}))
+		if differs != "" || n != len(first) {
+			t.Fatalf("seed %d runs in two ways, of %d and %d lines, %s", seed, len(first), n, differs)
 		}
+	}
+}
+
+// repeated is how many seeds TestRepeats runs twice.
+const repeated = 100
+
+// rolling is a trace that sums up the lines so far.
+func rolling(see func(line string, sum uint64)) (trace func(line string)) {
+	sum := fnv.New64a()
+	return func(line string) {
+		sum.Write([]byte(line))
+		see(line, sum.Sum64())
 	}
 }

@@ -102,6 +102,9 @@ func (s *shake) feed(p []byte, ended bool) {
 // connection has ended, done is called.
 func (k *socket) encrypt(done func()) {
 	w := k.w
+	if k.eof || k.reset {
+		return
+	}
 	s := newShake(k.send)
 	k.shake, k.secret = s, true
 	config := w.clientTLS()
@@ -130,6 +133,7 @@ func (k *socket) breakShake() {
 	if s := k.shake; s != nil {
 		k.shake = nil
 		s.feed(nil, true)
+		k.w.settle()
 	}
 }
 
@@ -140,6 +144,7 @@ func (k *socket) hear(p []byte) {
 		return
 	case k.shake != nil:
 		k.shake.feed(p, false)
+		k.w.settle()
 		return
 	case k.far != nil:
 		plain, reply, err := k.far.Open(nil, p, nil)

@@ -4,10 +4,8 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"testing/synctest"
 	"time"
 
 	"github.com/pgweir/pgweir/pool"
@@ -36,8 +34,7 @@ type World struct {
 	operator *operator
 	books    books
 
-	chores  int  // begun and not at their end
-	busy    int  // chores that are to begin
+	chores  chores
 	calm    bool // no more faults
 	stopped bool // the pooler says that the process may exit
 
@@ -128,9 +125,7 @@ func (w *World) step(until wire.Time) bool {
 	w.steps++
 	e.run()
 	w.current = nil
-	if w.chores > 0 {
-		synctest.Wait()
-	}
+	w.settle()
 	for _, l := range w.loops {
 		l.schedule()
 	}
@@ -150,7 +145,7 @@ func (w *World) runUntil(at wire.Time, done func() bool) (ok bool) {
 
 // quiet reports whether nothing is under way between the pooler's parts.
 func (w *World) quiet() bool {
-	if w.busy > 0 {
+	if w.chores.busy > 0 {
 		return false
 	}
 	return !slices.ContainsFunc(w.loops, func(l *Loop) bool { return len(l.mail) > 0 })
@@ -160,37 +155,6 @@ func (w *World) quiet() bool {
 func (w *World) check() {
 	w.pooler.Check(w.quiet())
 	w.books.check(w)
-}
-
-// chore is Options.Chore: fn runs later, on a goroutine of its own, in a step
-// that lasts until fn has ended or waits for something.
-func (w *World) chore(fn func()) {
-	w.busy++
-	w.after(w.between(0, 3*time.Millisecond), func() {
-		w.busy--
-		w.spawn(fn)
-	})
-}
-
-// spawn runs fn in this step, on a goroutine.
-func (w *World) spawn(fn func()) {
-	w.chores++
-	var caught any
-	done := false
-	go func() {
-		defer func() {
-			if !done {
-				caught = fmt.Sprintf("%v\n%s", recover(), debug.Stack())
-			}
-			w.chores--
-		}()
-		fn()
-		done = true
-	}()
-	synctest.Wait()
-	if caught != nil {
-		w.failf("a chore panicked: %v", caught)
-	}
 }
 
 // Enabled implements pool.Logger.
