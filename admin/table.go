@@ -93,6 +93,14 @@ func number[N int | int32 | int64 | uint32 | uint64](n N) value {
 	return value{kind: numberValue, number: math.MaxInt64} // a uint64 beyond int64
 }
 
+// numberOrNull is NULL for 0.
+func numberOrNull(n int) value {
+	if n == 0 {
+		return value{}
+	}
+	return number(n)
+}
+
 func bit(b bool) value {
 	if b {
 		return number(1)

@@ -331,15 +331,30 @@ type limitWatch struct {
 	most    atomic.Int64
 	err     error
 	limit   int
+	staying int           // for how many samples on end a backend must be there to count
 	last    map[int32]int // the backends, and in how many samples on end each was seen
 	stayed  int           // how many were there long enough to count, at most
 }
 
-// watchLimit watches pg_stat_activity until stop.
+// watchLimit watches pg_stat_activity until stop. A backend whose connection the
+// pooler has closed, to open another, is seen until it has noticed and gone: only
+// those that stay for 200 ms count against the limit.
 func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...string) *limitWatch {
 	t.Helper()
+	return watchBackends(t, db, limit, 10, databases)
+}
+
+// watchStrictly is watchLimit where each backend counts for as long as Postgres
+// itself says that it is there.
+func watchStrictly(t *testing.T, db *postgres.Cluster, limit int, databases ...string) *limitWatch {
+	t.Helper()
+	return watchBackends(t, db, limit, 1, databases)
+}
+
+func watchBackends(t *testing.T, db *postgres.Cluster, limit, staying int, databases []string) *limitWatch {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &limitWatch{cancel: cancel, ended: make(chan struct{}), limit: limit}
+	w := &limitWatch{cancel: cancel, ended: make(chan struct{}), limit: limit, staying: staying}
 	t.Cleanup(cancel)
 	conn, err := db.Connect(testContext(t))
 	if err != nil {
@@ -352,7 +367,7 @@ func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...stri
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			var pids []int32
-			if w.err = conn.QueryRow(context.Background(), "select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = any($1)", databases).Scan(&pids); w.err != nil {
+			if w.err = conn.QueryRow(context.Background(), "select coalesce(array_agg(pid), '{}') from pg_stat_activity where backend_type = 'client backend' and datname = any($1)", databases).Scan(&pids); w.err != nil {
 				return
 			}
 			w.sample(pids)
@@ -362,11 +377,6 @@ func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...stri
 	return w
 }
 
-// staying is for how many samples a backend must be there to count against the
-// limit. One whose connection the pooler has closed, to open another, is seen
-// until it has noticed and gone.
-const staying = 10
-
 // sample notes which backends there are.
 func (w *limitWatch) sample(pids []int32) {
 	w.samples++
@@ -374,7 +384,7 @@ func (w *limitWatch) sample(pids []int32) {
 	seen, stay := map[int32]int{}, 0
 	for _, pid := range pids {
 		seen[pid] = w.last[pid] + 1
-		if seen[pid] >= staying {
+		if seen[pid] >= w.staying {
 			stay++
 		}
 	}

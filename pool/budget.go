@@ -335,14 +335,20 @@ func (b *budget) admits(a *ask) bool {
 	if b.claims == nil && b.refusal == nil {
 		return b.open < b.limit
 	}
-	most := b.most()
-	if b.refusal.lets(b, a.now) {
-		most++
-	}
 	if a.shard == nil { // nobody waits for it
-		return b.open < most && len(b.claims) == 0
+		return b.room(a.now) > 0 && len(b.claims) == 0
 	}
-	return b.open+b.rank(a.shard) < most
+	return b.room(a.now) > b.rank(a.shard)
+}
+
+// room is how many more servers b lets in now: also one whose login finds out
+// whether Postgres has room again.
+func (b *budget) room(now wire.Time) int {
+	n := b.most() - b.open
+	if b.refusal.lets(b, now) {
+		n++
+	}
+	return n
 }
 
 // refuses returns the budget of l that has no room for another server, nil if
@@ -374,11 +380,6 @@ func (t *seat) take(s *Shard) {
 		s.withdrawLocked()
 	}
 	t.count(1, 1, 0)
-	for _, b := range t.all() {
-		if r := b.refusal; r != nil && b.open > r.most {
-			r.probing = true
-		}
-	}
 }
 
 // loggedIn counts a server that is no longer being opened.
@@ -448,7 +449,7 @@ func (l budgets) nextLocked(now wire.Time) (next []*Shard) {
 			b.news = false
 			next = append(next, b.seeker)
 		}
-		if b.open < b.most() || b.refusal.lets(b, now) {
+		if b.room(now) > 0 {
 			next = append(next, b.first()...)
 		}
 	}

@@ -83,7 +83,7 @@ func TestAdmits(t *testing.T) {
 		{"nobody waits for it, and it is full", 2, 2, nil, []*Shard{second}, nil, false},
 		{"refused", 2, 5, &refusal{most: 2, until: now + 1}, []*Shard{first}, first, false},
 		{"refused, and the back-off is over", 2, 5, &refusal{most: 2, until: now}, []*Shard{first}, first, true},
-		{"refused, the back-off is over, another tries", 3, 5, &refusal{most: 2, until: now, probing: true}, []*Shard{first}, first, false},
+		{"refused, the back-off is over, another tries", 3, 5, &refusal{most: 2, until: now}, []*Shard{first}, first, false},
 		{"refused, but fewer are open", 1, 5, &refusal{most: 2, until: now + 1}, nil, nil, true},
 		{"refused beyond the limit", 5, 5, &refusal{most: 9, until: now}, nil, nil, false},
 	} {

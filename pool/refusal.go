@@ -14,20 +14,19 @@ import (
 // the budget shrinks to what Postgres had let in, clients wait, and after a
 // back-off one login at a time finds out whether there is room again.
 type refusal struct {
-	most    int       // so many servers were in
-	at      wire.Time // of the last refusal
-	until   wire.Time // no login beyond most before
-	count   int       // in a row
-	probing bool      // a login beyond most is under way
+	most  int       // so many servers were in
+	at    wire.Time // of the last refusal
+	until wire.Time // no login beyond most before
+	count int       // in a row
 }
 
 // memory is how long a refusal counts after the last one, where no limit tells
 // when all is well again.
 const memory = time.Minute
 
-// lets reports whether one login more than r.most may be tried now.
+// lets reports whether one server more than r.most may be tried now.
 func (r *refusal) lets(b *budget, now wire.Time) bool {
-	return r != nil && r.most < b.limit && now >= r.until && !r.probing
+	return r != nil && r.most < b.limit && now >= r.until
 }
 
 // over is what remains of r after a login to b has come to its end.
@@ -35,7 +34,6 @@ func (r *refusal) over(b *budget, now wire.Time, ok bool) *refusal {
 	if r == nil {
 		return nil
 	}
-	r.probing = false
 	if !ok {
 		return r
 	}
