@@ -257,7 +257,7 @@ func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
 	name := noStatement
 	if st != nil {
 		name = ""
-		v.bareOf = c.id
+		v.bareOf, v.bare = c.id, st
 		v.shard.stats.ServerParses++
 		if body := st.parse[wire.HeaderLen+1:]; parsesSQL(body) {
 			out = c.sqlParse(out, "", body, owedParse|owedSwallow, nil)
@@ -286,8 +286,20 @@ func (c *Client) keepBare(parse []byte) {
 	if len(parse) == 0 {
 		return
 	}
+	st := &statement{parse: append([]byte(nil), parse...), holders: 1}
 	c.forget("")
-	c.setName("", &statement{parse: append([]byte(nil), parse...), holders: 1})
+	c.setName("", st)
+	if v := c.server; v != nil && v.bareOf == c.id {
+		v.bare = st
+	}
+}
+
+// checkBare looks whether v, which c is given, has c's unnamed statement: c may
+// have prepared another elsewhere since.
+func (v *Server) checkBare(c *Client) {
+	if v.bareOf != 0 && (v.bareOf != c.id || v.bare == nil || v.bare != c.names[""]) {
+		v.bareOf, v.bare = 0, nil
+	}
 }
 
 // bindBare notes that the unnamed statement is bound to a portal.

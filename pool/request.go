@@ -143,6 +143,7 @@ input:
 					c.forget("")
 				case typ == wire.Parse && c.tracks():
 					v.bareOf, v.bareSQL = c.id, nil
+					c.forget("")
 					if bare = nil; naming == namesBare {
 						bare = b[i : i+size]
 					}

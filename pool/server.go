@@ -25,13 +25,14 @@ type Server struct {
 
 	seat      *seat
 	prepared  prepared
-	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
-	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
-	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
-	repeating bool     // it is asked again
-	blind     bool     // the statement being told is bound by a client that does not ask what its result looks like
-	strays    bool     // it may have statements under names of the client's own choice
-	common    bool     // connect_query has prepared statements for everybody
+	bareOf    uint64     // id of the client whose unnamed statement it has, 0 if none is known
+	bare      *statement // what of that the client keeps in its names, nil if nothing
+	pending   *sqlWork   // of the Query that changes names and is not answered yet; nil if none
+	again     []byte     // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool       // it is asked again
+	blind     bool       // the statement being told is bound by a client that does not ask what its result looks like
+	strays    bool       // it may have statements under names of the client's own choice
+	common    bool       // connect_query has prepared statements for everybody
 
 	// What an Execute means for names: of the statement that was told last, of
 	// the unnamed statement, of portals by name. nil: nothing.

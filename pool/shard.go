@@ -175,6 +175,7 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	v.move(ServerActive)
 	c.server, v.client = v, c
 	v.portals = nil
+	v.checkBare(c)
 	v.since = now
 	s.stats.ServerAssignments++
 	s.publishIdle()
