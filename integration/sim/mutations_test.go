@@ -68,7 +68,7 @@ var mutations = []mutation{
 	},
 	{
 		"a budget is off by one", "pool/budget.go",
-		"	return b.open+b.rank(a.shard) < most\n", "	return b.open+b.rank(a.shard) <= most\n",
+		"return b.room(a.now) > b.rank(a.shard)\n", "return b.room(a.now) >= b.rank(a.shard)\n",
 	},
 	{
 		"idle servers of other pools are never closed for a budget", "pool/share.go",
