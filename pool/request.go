@@ -131,14 +131,17 @@ input:
 					return
 				}
 				start = i + size
-				if bare = nil; typ == wire.Parse {
+				switch typ {
+				case wire.Parse:
 					bare = b[i : i+size]
+				case wire.Query:
+					bare = nil
 				}
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
 				case typ == wire.Query:
-					v.bareOf = 0 // it takes the unnamed ones away
+					bare, v.bareOf = nil, 0 // it takes the unnamed ones away
 					v.bindSQL(nil, nil)
 					c.forget("")
 				case typ == wire.Parse && c.tracks():
