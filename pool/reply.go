@@ -306,8 +306,9 @@ func (v *Server) account(c *Client) {
 // decides it.
 func (v *Server) free() bool {
 	c := v.client
-	return c != nil && v.replication == replicatesNot && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
-		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session()
+	return c != nil && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0 && !c.throttled && !v.torn() &&
+		v.conn.Queued() == 0 && v.job == jobNone && !v.shard.pool.session() &&
+		v.replication == replicatesNot
 }
 
 // restDuringRead is rest for a server whose input is being read: it goes to

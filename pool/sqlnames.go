@@ -155,12 +155,13 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 		mean = ref{st: st, name: s.name, what: refDrop}
 	default: // EXECUTE, or PREPARE of a name that is taken, which Postgres refuses
 		var drop func()
+		replaced := st.retired.Load() // the error would tell another name than the client's
 		st, drop = r.c.inPlaceOf(st)
 		defer drop()
 		if s.verb == sqlExecute {
 			r.executes = append(r.executes, st)
 		}
-		if !r.tell(st) {
+		if s.verb == sqlPrepare && replaced || !r.tell(st) {
 			target = r.v.nobody(s.name)
 			if s.verb == sqlPrepare {
 				r.inject(prepareNothing(target), ref{what: refStray})
@@ -290,7 +291,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 				out = append(out, sqlTelling(prepareNothing(target))...)
 			}
 			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
-		case st == nil || st.private:
+		case st == nil || st.private || s.verb == sqlPrepare && st.retired.Load():
 			target = v.nobody(s.name)
 			if s.verb == sqlPrepare { // the name is taken
 				v.strays = true
