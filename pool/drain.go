@@ -104,7 +104,7 @@ func (w *Worker) cutAll(d *draining) {
 		c.fail(goodbye)
 	}
 	w.logins.each(cut)
-	w.cancels.each(cut)
+	w.cancels.each(func(c *Client) { c.disconnect(false, "pooler is shutting down") })
 	for _, s := range w.all {
 		s.waiting.each(cut)
 	}

@@ -153,6 +153,8 @@ type Pooler struct {
 	periods   [2]period                 // the begin of the last stats period, and of this one
 	reloading sync.Mutex                // held over a whole reload, by chores only
 	measuring sync.Mutex                // held while histograms are gathered, by chores only; guards Pool.history
+
+	sums sums // of Check
 }
 
 // New makes a Pooler over the loops of o. Nothing happens until the loops run.

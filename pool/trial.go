@@ -88,9 +88,11 @@ func (k *trial) begin(s *Shard) {
 func (k *trial) leave(id uint64) {
 	k.askers = slices.DeleteFunc(k.askers, func(a trialAsker) bool { return a.id == id })
 	if len(k.askers) == 0 && k.client.state == ClientWaiting {
-		k.client.disconnect(false, "nobody waits for the password's trial any more")
+		k.client.disconnect(false, nobodyWaits)
 	}
 }
+
+const nobodyWaits = "nobody waits for the password's trial any more"
 
 // tryOut logs in to a server with the password under trial. The caller took a
 // slot, with seat.
@@ -156,6 +158,8 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 	case c.state != ClientLogin:
 	case login != nil && login.Answered() && !login.StartingUp() && !login.Full():
 		k.over(trialEnd{err: login.Fields()})
+	case len(k.askers) == 0:
+		c.disconnect(false, nobodyWaits)
 	default:
 		s.wait(c) // as everybody does while there is no server
 		s.provide()

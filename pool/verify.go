@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -15,10 +16,11 @@ import (
 func (p *Pooler) Check(quiet bool) {
 	// After a reload a server that had to stay with its client may not have to
 	// any more, and stays until it is used again.
-	all := sums{steady: p.Snapshot() == p.opts.Snapshot}
-	all.init()
+	all := &p.sums
+	all.clear()
+	all.steady = p.Snapshot() == p.opts.Snapshot
 	for _, w := range p.workers {
-		w.verify(&all)
+		w.verify(all)
 		if p.opts.Poison {
 			poison(w.scratch)
 			poison(w.gather)
@@ -27,8 +29,8 @@ func (p *Pooler) Check(quiet bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.checkCounts(&all, quiet)
-	p.checkBudgets(&all, quiet)
+	p.checkCounts(all, quiet)
+	p.checkBudgets(all, quiet)
 	if quiet {
 		for _, w := range p.workers {
 			for _, s := range w.all {
@@ -42,18 +44,33 @@ func (p *Pooler) Check(quiet bool) {
 // which are gone, with nothing under way.
 func (p *Pooler) CheckEmpty() {
 	p.Check(true)
-	must(p.sockets.Load() == 0 && p.clients.Load() == 0, "%d clients of %d sockets are counted, and all are gone", p.clients.Load(), p.sockets.Load())
-	must(p.wantSlot.Load() == 0 && p.wantSpare.Load() == 0, "%d shards starve, %d want an idle server closed, and no client is left", p.wantSlot.Load(), p.wantSpare.Load())
+	if p.sockets.Load() != 0 || p.clients.Load() != 0 {
+		bug("%d clients of %d sockets are counted, and all are gone", p.clients.Load(), p.sockets.Load())
+	}
+	if p.wantSlot.Load() != 0 || p.wantSpare.Load() != 0 {
+		bug("%d shards starve, %d want an idle server closed, and no client is left", p.wantSlot.Load(), p.wantSpare.Load())
+	}
 	holders := map[*statement]int{}
 	for _, w := range p.workers {
-		must(w.logins.n+w.consoles.n+w.cancels.n == 0, "loop %d lists clients that are gone", w.index)
-		must(len(w.trials) == 0, "loop %d has %d passwords under trial that nobody waits for", w.index, len(w.trials))
-		must(len(w.lookups) == 0, "loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
+		if w.logins.n+w.consoles.n+w.cancels.n != 0 {
+			bug("loop %d lists clients that are gone", w.index)
+		}
+		if len(w.trials) != 0 {
+			bug("loop %d has %d passwords under trial that nobody waits for", w.index, len(w.trials))
+		}
+		if len(w.lookups) != 0 {
+			bug("loop %d has %d auth_queries that nobody waits for", w.index, len(w.lookups))
+		}
 		for _, s := range w.all {
-			name := s.pool.name()
-			must(s.clients() == 0, "%s on loop %d lists clients that are gone", name, w.index)
-			must(s.busy.n == 0, "%s on loop %d has servers pinned by nobody", name, w.index)
-			must(s.canceled.n == 0, "%s on loop %d has servers being cancelled for ever", name, w.index)
+			if s.clients() != 0 {
+				bug("%v lists clients that are gone", s)
+			}
+			if s.busy.n != 0 {
+				bug("%v has servers pinned by nobody", s)
+			}
+			if s.canceled.n != 0 {
+				bug("%v has servers being cancelled for ever", s)
+			}
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested} {
 				l.each(func(v *Server) {
 					for st := range v.prepared.of {
@@ -61,10 +78,14 @@ func (p *Pooler) CheckEmpty() {
 					}
 				})
 			}
-			must(s.cancelling == 0 && len(s.cancelQueue)+len(s.cancelEarly) == 0, "%s on loop %d has cancel requests left", name, w.index)
+			if s.cancelling != 0 || len(s.cancelQueue)+len(s.cancelEarly) != 0 {
+				bug("%v has cancel requests left", s)
+			}
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used} {
 				l.each(func(v *Server) {
-					must(v.part == nil, "server %d holds a part of a message", v.id)
+					if v.part != nil {
+						bug("server %d holds a part of a message", v.id)
+					}
 				})
 			}
 		}
@@ -72,11 +93,13 @@ func (p *Pooler) CheckEmpty() {
 	p.statements.mu.Lock()
 	defer p.statements.mu.Unlock()
 	for _, st := range p.statements.byKey {
-		must(st.holders == holders[st] && st.holders > 0, "statement %s counts %d holders, and has %d", st.name, st.holders, holders[st])
+		if st.holders != holders[st] || st.holders <= 0 {
+			bug("statement %s counts %d holders, and has %d", st.name, st.holders, holders[st])
+		}
 	}
 }
 
-// sums are what the lists of all loops come to.
+// sums are what the lists of all loops come to. Check keeps their memory.
 type sums struct {
 	clients, sockets   int
 	byDB               map[*Database]int
@@ -92,11 +115,24 @@ type sums struct {
 	steady             bool
 }
 
-func (a *sums) init() {
-	a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
-	a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
-	a.farewells = map[*slots]int{}
-	a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
+// clear makes a the sums of nothing.
+func (a *sums) clear() {
+	if a.byDB == nil {
+		a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
+		a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
+		a.farewells = map[*slots]int{}
+		a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
+	}
+	clear(a.byDB)
+	clear(a.byUser)
+	for _, m := range []map[*Pool]int{a.ofPool, a.servers, a.openings} {
+		clear(m)
+	}
+	clear(a.farewells)
+	for _, m := range []map[*budget]int{a.seats, a.logins, a.leaving, a.claims} {
+		clear(m)
+	}
+	a.clients, a.sockets, a.starving, a.evicting = 0, 0, 0, 0
 }
 
 // sit counts a seat, also among those of ways.
@@ -109,17 +145,19 @@ func (a *sums) sit(t *seat, ways ...map[*budget]int) {
 	}
 }
 
-// must panics with a sentence unless ok.
-func must(ok bool, format string, args ...any) {
-	if !ok {
-		panic("BUG: " + fmt.Sprintf(format, args...))
-	}
+// bug panics with a sentence.
+func bug(format string, args ...any) {
+	panic("BUG: " + fmt.Sprintf(format, args...))
 }
 
 // verify walks the lists of w.
 func (w *Worker) verify(a *sums) {
-	must(!w.serving && len(w.released) == 0, "loop %d still has servers to give out", w.index)
-	must(int(w.starving.Load()) == len(w.hungry), "loop %d says that %d shards starve, and %d do", w.index, w.starving.Load(), len(w.hungry))
+	if w.serving || len(w.released) != 0 {
+		bug("loop %d still has servers to give out", w.index)
+	}
+	if int(w.starving.Load()) != len(w.hungry) {
+		bug("loop %d says that %d shards starve, and %d do", w.index, w.starving.Load(), len(w.hungry))
+	}
 	hungry := 0
 	for _, s := range w.all {
 		if s.held.lifted() {
@@ -131,11 +169,17 @@ func (w *Worker) verify(a *sums) {
 		a.farewells[f.pool.slots]++
 		a.sit(f.seat, a.leaving)
 	})
-	must(hungry == len(w.hungry), "loop %d lists %d shards as hungry, and %d are", w.index, len(w.hungry), hungry)
+	if hungry != len(w.hungry) {
+		bug("loop %d lists %d shards as hungry, and %d are", w.index, len(w.hungry), hungry)
+	}
 	for _, l := range []*list[Client, *Client]{&w.logins, &w.consoles, &w.cancels} {
 		walk(l, func(c *Client) {
-			must(c.list() == l, "client %d stands in a list that is not that of its state %v", c.id, c.state)
-			must(c.server == nil, "client %d has a server and is %v", c.id, c.state)
+			if c.list() != l {
+				bug("client %d stands in a list that is not that of its state %v", c.id, c.state)
+			}
+			if c.server != nil {
+				bug("client %d has a server and is %v", c.id, c.state)
+			}
 			c.count(a)
 		})
 	}
@@ -146,13 +190,19 @@ func walk[T any, P linked[T]](l *list[T, P], fn func(P)) {
 	n := 0
 	var prev P
 	for e := l.head; e != nil; e = e.at().next {
-		must(P(e.at().prev) == prev, "a list's links are broken")
+		if P(e.at().prev) != prev {
+			bug("a list's links are broken")
+		}
 		prev = e
 		n++
-		must(n <= l.n, "a list says that it has %d elements, and has more", l.n)
+		if n > l.n {
+			bug("a list says that it has %d elements, and has more", l.n)
+		}
 		fn(e)
 	}
-	must(n == l.n && l.tail == prev, "a list says that it has %d elements, and has %d", l.n, n)
+	if n != l.n || l.tail != prev {
+		bug("a list says that it has %d elements, and has %d", l.n, n)
+	}
 }
 
 // count adds c to the sums.
@@ -177,51 +227,74 @@ func (c *Client) count(a *sums) {
 
 // verify walks the lists of s.
 func (s *Shard) verify(a *sums) {
-	name := fmt.Sprintf("%s on loop %d", s.pool.name(), s.w.index)
 	logins := 0
 	var last wire.Time
 	for _, l := range []*list[Client, *Client]{&s.idleClients, &s.active, &s.waiting} {
 		walk(l, func(c *Client) {
-			must(c.shard == s && c.list() == l, "%s: client %d stands in a list that is not that of its state %v", name, c.id, c.state)
-			must((c.server != nil) == (c.state == ClientActive), "%s: client %d is %v, which does not fit its server", name, c.id, c.state)
+			if c.shard != s || c.list() != l {
+				bug("%v: client %d stands in a list that is not that of its state %v", s, c.id, c.state)
+			}
+			if (c.server != nil) != (c.state == ClientActive) {
+				bug("%v: client %d is %v, which does not fit its server", s, c.id, c.state)
+			}
 			if v := c.server; v != nil {
-				must(v.client == c && v.shard == s && v.state == ServerActive, "%s: client %d has server %d, which has another client", name, c.id, v.id)
+				if v.client != c || v.shard != s || v.state != ServerActive {
+					bug("%v: client %d has server %d, which has another client", s, c.id, v.id)
+				}
 			}
 			if c.state == ClientWaiting {
-				must(c.queryStart >= last, "%s: client %d waits out of order", name, c.id)
+				if c.queryStart < last {
+					bug("%v: client %d waits out of order", s, c.id)
+				}
 				last = c.queryStart
 				if c.awaitsWelcome() {
 					logins++
 				}
 			} else {
-				must(c.login == nil, "%s: client %d is %v and logs in", name, c.id, c.state)
+				if c.login != nil {
+					bug("%v: client %d is %v and logs in", s, c.id, c.state)
+				}
 			}
-			must(c.remain >= 0, "%s: client %d has sent more than its message", name, c.id)
+			if c.remain < 0 {
+				bug("%v: client %d has sent more than its message", s, c.id)
+			}
 			c.count(a)
 		})
 	}
-	must(logins == s.logins, "%s counts %d logins among its waiters, and has %d", name, s.logins, logins)
+	if logins != s.logins {
+		bug("%v counts %d logins among its waiters, and has %d", s, s.logins, logins)
+	}
 	for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
 		walk(l, func(v *Server) {
-			must(v.shard == s && v.list() == l, "%s: server %d stands in a list that is not that of its state %v", name, v.id, v.state)
-			v.verify(name, a.steady)
+			if v.shard != s || v.list() != l {
+				bug("%v: server %d stands in a list that is not that of its state %v", s, v.id, v.state)
+			}
+			v.verify(a.steady)
 			a.servers[s.pool]++
 			a.sit(v.seat)
 		})
 	}
 	for _, l := range []*list[opening, *opening]{&s.opening, &s.private} {
 		walk(l, func(o *opening) {
-			must(o.shard == s && (o.client != nil) == (l == &s.private), "%s lists the opening of another", name)
+			if o.shard != s || (o.client != nil) != (l == &s.private) {
+				bug("%v lists the opening of another", s)
+			}
 			a.openings[s.pool]++
 			a.sit(o.seat, a.logins)
 		})
 	}
-	must((s.held == WaitPlan) == (s.claims != nil), "%s is held by %v, and has the claim %v", name, s.held, s.claims)
+	if (s.held == WaitPlan) != (s.claims != nil) {
+		bug("%v is held by %v, and has the claim %v", s, s.held, s.claims)
+	}
 	if s.claims != nil {
 		a.claims[s.claims]++
-		must(slices.Contains(s.claims.claims, s), "%s has a claim that the budget does not know", name)
+		if !slices.Contains(s.claims.claims, s) {
+			bug("%v has a claim that the budget does not know", s)
+		}
 	}
-	must(s.waiting.n > 0 || s.held == WaitNone, "%s is held by %v, and nobody waits", name, s.held)
+	if s.waiting.n == 0 && s.held != WaitNone {
+		bug("%v is held by %v, and nobody waits", s, s.held)
+	}
 	var oldest, spare wire.Time
 	if c := s.waiting.head; c != nil {
 		oldest = c.queryStart
@@ -230,9 +303,15 @@ func (s *Shard) verify(a *sums) {
 		spare = v.since
 	}
 	if s.lane.shard.Load() == s {
-		must(int(s.lane.idle.Load()) == s.idle.n, "%s tells the others of %d idle servers, and has %d", name, s.lane.idle.Load(), s.idle.n)
-		must(wire.Time(s.lane.oldest.Load()) == oldest, "%s tells the others of another oldest waiter than it has", name)
-		must(wire.Time(s.lane.spare.Load()) == spare || s.waiting.n > 0, "%s tells the others of another longest unused server than it has", name)
+		if int(s.lane.idle.Load()) != s.idle.n {
+			bug("%v tells the others of %d idle servers, and has %d", s, s.lane.idle.Load(), s.idle.n)
+		}
+		if wire.Time(s.lane.oldest.Load()) != oldest {
+			bug("%v tells the others of another oldest waiter than it has", s)
+		}
+		if wire.Time(s.lane.spare.Load()) != spare && s.waiting.n == 0 {
+			bug("%v tells the others of another longest unused server than it has", s)
+		}
 	}
 	if s.held.lifted() {
 		a.starving++
@@ -243,52 +322,94 @@ func (s *Shard) verify(a *sums) {
 }
 
 // verify checks what a server between two events of its loop is.
-func (v *Server) verify(shard string, steady bool) {
-	where := fmt.Sprintf("%s: server %d", shard, v.id)
-	must(!v.leaving, "%s was released and went nowhere", where)
-	must(v.remain >= 0 && v.cancels >= 0, "%s: a count is below zero", where)
+func (v *Server) verify(steady bool) {
+	if v.leaving {
+		bug("%v was released and went nowhere", v)
+	}
+	if v.remain < 0 || v.cancels < 0 {
+		bug("%v: a count is below zero", v)
+	}
 	c := v.client
 	switch v.state {
 	case ServerActive:
-		must(c != nil && c.server == v && c.state == ClientActive, "%s is active without its client", where)
-		must(v.job == jobNone || v.job == jobSets || v.job == jobProbe, "%s is paired and runs job %d", where, v.job)
-		must(!v.free() || !steady && !c.busy, "%s is free, and still paired", where)
+		if c == nil || c.server != v || c.state != ClientActive {
+			bug("%v is active without its client", v)
+		}
+		if v.job != jobNone && v.job != jobSets && v.job != jobProbe {
+			bug("%v is paired and runs job %d", v, v.job)
+		}
+		if v.free() && (steady || c.busy) {
+			bug("%v is free, and still paired", v)
+		}
 	case ServerIdle, ServerUsed:
-		must(c == nil && v.job == jobNone && v.cancels == 0 && v.replication == replicatesNot, "%s is %v, and somebody's", where, v.state)
-		must(v.ledger.clear() && v.status == wire.TxIdle && (v.remain == 0 || v.swallow), "%s is %v, and owes replies", where, v.state)
+		if c != nil || v.job != jobNone || v.cancels != 0 || v.replication != replicatesNot {
+			bug("%v is %v, and somebody's", v, v.state)
+		}
+		if !v.ledger.clear() || v.status != wire.TxIdle || v.remain != 0 && !v.swallow {
+			bug("%v is %v, and owes replies", v, v.state)
+		}
 	case ServerTested:
-		must(c == nil && v.job != jobNone && v.ledger.n > 0, "%s is tested, and no query runs", where)
+		if c != nil || v.job == jobNone || v.ledger.n == 0 {
+			bug("%v is tested, and no query runs", v)
+		}
 	case ServerBeingCanceled:
-		must(c == nil && v.cancels > 0 && v.ledger.clear() && v.status == wire.TxIdle, "%s is being cancelled, and in use", where)
+		if c != nil || v.cancels <= 0 || !v.ledger.clear() || v.status != wire.TxIdle {
+			bug("%v is being cancelled, and in use", v)
+		}
 	}
-	must(c != nil || !v.stalled, "%s is not read for a client that it does not have", where)
+	if c == nil && v.stalled {
+		bug("%v is not read for a client that it does not have", v)
+	}
 }
 
 // checkCounts compares the counts that all loops share to the sums.
 func (p *Pooler) checkCounts(a *sums, quiet bool) {
-	must(int(p.sockets.Load()) == a.sockets, "%d client sockets are counted, and there are %d", p.sockets.Load(), a.sockets)
-	must(int(p.clients.Load()) == a.clients, "%d clients are counted, and there are %d", p.clients.Load(), a.clients)
-	must(int(p.wantSlot.Load()) == a.starving, "%d shards are said to starve, and %d do", p.wantSlot.Load(), a.starving)
-	must(int(p.wantSpare.Load()) == a.evicting, "%d shards are said to want an idle server closed, and %d do", p.wantSpare.Load(), a.evicting)
+	if int(p.sockets.Load()) != a.sockets {
+		bug("%d client sockets are counted, and there are %d", p.sockets.Load(), a.sockets)
+	}
+	if int(p.clients.Load()) != a.clients {
+		bug("%d clients are counted, and there are %d", p.clients.Load(), a.clients)
+	}
+	if int(p.wantSlot.Load()) != a.starving {
+		bug("%d shards are said to starve, and %d do", p.wantSlot.Load(), a.starving)
+	}
+	if int(p.wantSpare.Load()) != a.evicting {
+		bug("%d shards are said to want an idle server closed, and %d do", p.wantSpare.Load(), a.evicting)
+	}
 	for name, d := range p.databases {
-		must(int(d.clients.Load()) == a.byDB[d], "database %s counts %d clients, and has %d", name, d.clients.Load(), a.byDB[d])
+		if int(d.clients.Load()) != a.byDB[d] {
+			bug("database %s counts %d clients, and has %d", name, d.clients.Load(), a.byDB[d])
+		}
 		open := 0
 		for _, q := range d.pools {
 			open += q.open
 		}
-		must(d.open >= open, "database %s counts %d servers, and its pools %d", name, d.open, open)
+		if d.open < open {
+			bug("database %s counts %d servers, and its pools %d", name, d.open, open)
+		}
 	}
 	for name, u := range p.users {
-		must(int(u.clients.Load()) == a.byUser[u], "user %s counts %d clients, and has %d", name, u.clients.Load(), a.byUser[u])
+		if int(u.clients.Load()) != a.byUser[u] {
+			bug("user %s counts %d clients, and has %d", name, u.clients.Load(), a.byUser[u])
+		}
 	}
 	for _, q := range p.pools {
-		name := q.name()
-		must(int(q.clients.Load()) == a.ofPool[q], "%s counts %d clients, and has %d", name, q.clients.Load(), a.ofPool[q])
-		must(q.logins == a.openings[q], "%s counts %d logins to servers, and has %d", name, q.logins, a.openings[q])
-		must(q.open >= a.servers[q]+a.openings[q], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
+		if int(q.clients.Load()) != a.ofPool[q] {
+			bug("%v counts %d clients, and has %d", q, q.clients.Load(), a.ofPool[q])
+		}
+		if q.logins != a.openings[q] {
+			bug("%v counts %d logins to servers, and has %d", q, q.logins, a.openings[q])
+		}
+		if q.open < a.servers[q]+a.openings[q] {
+			bug("%v counts %d servers, and has %d and %d to come", q, q.open, a.servers[q], a.openings[q])
+		}
 		if quiet {
-			must(q.inherited || q.open == a.servers[q]+a.openings[q]+a.farewells[q.slots], "%s counts %d servers, and has %d and %d to come", name, q.open, a.servers[q], a.openings[q])
-			must(int(q.connected.Load()) == a.servers[q], "%s counts %d servers logged in to, and has %d", name, q.connected.Load(), a.servers[q])
+			if !q.inherited && q.open != a.servers[q]+a.openings[q]+a.farewells[q.slots] {
+				bug("%v counts %d servers, and has %d and %d to come", q, q.open, a.servers[q], a.openings[q])
+			}
+			if int(q.connected.Load()) != a.servers[q] {
+				bug("%v counts %d servers logged in to, and has %d", q, q.connected.Load(), a.servers[q])
+			}
 		}
 	}
 }
@@ -296,23 +417,45 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 // checkBudgets compares what the budgets count to the sums.
 func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 	for key, b := range p.budgets {
-		must(b.key == key, "%v: a budget stands under another name", key)
-		must(b.open >= a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
-		must(b.inherited || b.logins == a.logins[b], "%v counts %d logins, and has %d", key, b.logins, a.logins[b])
-		must(b.leaving == a.leaving[b], "%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
-		must(len(b.claims) == a.claims[b], "%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
+		if b.key != key {
+			bug("%v: a budget stands under another name", key)
+		}
+		if b.open < a.seats[b] {
+			bug("%v counts %d servers, and has %d", key, b.open, a.seats[b])
+		}
+		if !b.inherited && b.logins != a.logins[b] {
+			bug("%v counts %d logins, and has %d", key, b.logins, a.logins[b])
+		}
+		if b.leaving != a.leaving[b] {
+			bug("%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
+		}
+		if len(b.claims) != a.claims[b] {
+			bug("%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
+		}
 		strange := func(s *Shard) bool { return !slices.Contains(s.pool.seat.all(), b) } // a reload will be noticed soon
-		must(slices.ContainsFunc(b.claims, strange) || int(b.claim.Load()) == b.wanted(), "%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
-		must(!quiet || b.inherited || b.open == a.seats[b], "%v counts %d servers, and has %d", key, b.open, a.seats[b])
+		if !slices.ContainsFunc(b.claims, strange) && int(b.claim.Load()) != b.wanted() {
+			bug("%v tells of the claim %d, which is %d", key, b.claim.Load(), b.wanted())
+		}
+		if quiet && !b.inherited && b.open != a.seats[b] {
+			bug("%v counts %d servers, and has %d", key, b.open, a.seats[b])
+		}
 	}
 	for b := range a.seats {
-		must(p.budgets[b.key] == b, "%v has servers, and is forgotten", b.key)
+		if p.budgets[b.key] != b {
+			bug("%v has servers, and is forgotten", b.key)
+		}
 	}
 	for _, q := range p.pools {
-		must(q.leaving == a.farewells[q.slots], "%s counts %d farewells, and has %d", q.name(), q.leaving, a.farewells[q.slots])
-		must(int(q.size.Load()) == q.open-q.leaving, "%s tells of %d servers, and has %d", q.name(), q.size.Load(), q.open-q.leaving)
+		if q.leaving != a.farewells[q.slots] {
+			bug("%v counts %d farewells, and has %d", q, q.leaving, a.farewells[q.slots])
+		}
+		if int(q.size.Load()) != q.open-q.leaving {
+			bug("%v tells of %d servers, and has %d", q, q.size.Load(), q.open-q.leaving)
+		}
 		for _, b := range q.seat.all() {
-			must(slices.Contains(b.pools, q), "%s leads to %v, which does not know it", q.name(), b.key)
+			if !slices.Contains(b.pools, q) {
+				bug("%v leads to %v, which does not know it", q, b.key)
+			}
 		}
 	}
 }
@@ -320,23 +463,30 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 // checkServed checks that whoever waits must. Nothing is under way between the
 // loops.
 func (s *Shard) checkServed() {
-	name := fmt.Sprintf("%s on loop %d", s.pool.name(), s.w.index)
-	must(!s.asked, "%s waits for the answer of another loop, which does not come", name)
+	if s.asked {
+		bug("%v waits for the answer of another loop, which does not come", s)
+	}
 	q := s.pool
 	if s.waiting.n == 0 || s.paused() || q.lanes[s.w.index].shard.Load() != s {
 		return
 	}
-	must(s.reasonHolds(), "%s is said to wait for %v, which is not so", name, s.reason())
+	if !s.reasonHolds() {
+		bug("%v is said to wait for %v, which is not so", s, s.reason())
+	}
 	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
-			must(o.idle.n == 0 || exchanged, "%s has a waiter, and an idle server stands on loop %d", name, i)
+			if o.idle.n != 0 && !exchanged {
+				bug("%v has a waiter, and an idle server stands on loop %d", s, i)
+			}
 			unused += o.used.n
 			tested += o.tested.n
 		}
 	}
-	must(unused == 0 || s.opening.n+tested > 0, "%s has a waiter, and nobody checks the servers that were unused for long", name)
+	if unused != 0 && s.opening.n+tested <= 0 {
+		bug("%v has a waiter, and nobody checks the servers that were unused for long", s)
+	}
 	if s.opening.n+s.tested.n >= s.waiting.n {
 		return
 	}
@@ -348,12 +498,16 @@ func (s *Shard) checkServed() {
 	if r := s.retry(); r != 0 && a.now < r.Add(2*TickEvery) {
 		return // and the next tick
 	}
-	must(h != WaitNone, "%s has %d waiters, %d servers to come, and room for another (held by %v)", name, s.waiting.n, s.opening.n+s.tested.n, s.held)
+	if h == WaitNone {
+		bug("%v has %d waiters, %d servers to come, and room for another (held by %v)", s, s.waiting.n, s.opening.n+s.tested.n, s.held)
+	}
 	if h == WaitPlan || s.held == WaitPlan {
 		s.checkClaim(h, a.budget)
 		return
 	}
-	must(s.held.lifted(), "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
+	if !s.held.lifted() {
+		bug("%v is held by %v, would have to wait for %v, and would not hear that it is over", s, s.held, h)
+	}
 	if h.evicts() && h == s.held { // else another limit holds it too
 		among := q.db.pools
 		if h == WaitUser {
@@ -364,7 +518,9 @@ func (s *Shard) checkServed() {
 		}
 		for _, other := range among {
 			for i := range other.lanes {
-				must(other.lanes[i].spare.Load() == 0, "%s is held by %v, and %s has an idle server to close", name, h, other.name())
+				if other.lanes[i].spare.Load() != 0 {
+					bug("%v is held by %v, and %v has an idle server to close", s, h, other)
+				}
 			}
 		}
 	}
@@ -407,8 +563,9 @@ func (s *Shard) retry() wire.Time {
 // checkClaim checks that s, which waits for h, hears when it is over. b is the
 // budget if there is one in the way.
 func (s *Shard) checkClaim(h WaitReason, b *budget) {
-	name := fmt.Sprintf("%s on loop %d", s.pool.name(), s.w.index)
-	must(s.held.lifted() || s.held == WaitPlan, "%s is held by %v, would have to wait for %v, and would not hear that it is over", name, s.held, h)
+	if !s.held.lifted() && s.held != WaitPlan {
+		bug("%v is held by %v, would have to wait for %v, and would not hear that it is over", s, s.held, h)
+	}
 	if s.claims != b || b.coming() > b.rank(s) {
 		return // another limit holds it too, or something is on its way
 	}
@@ -416,8 +573,9 @@ func (s *Shard) checkClaim(h WaitReason, b *budget) {
 	for _, q := range b.pools {
 		for i := range q.lanes {
 			t := wire.Time(q.lanes[i].spare.Load())
-			must(t == 0 || q == s.pool || q.waits() || now.Sub(t) < rest+2*TickEvery,
-				"%s is held by %v, and %s has an idle server to close", name, b.key, q.name())
+			if t != 0 && q != s.pool && !q.waits() && now.Sub(t) >= rest+2*TickEvery {
+				bug("%v is held by %v, and %v has an idle server to close", s, b.key, q)
+			}
 		}
 	}
 }
@@ -450,10 +608,25 @@ func (p *Pooler) roomFor(q *Pool, a *ask) WaitReason {
 	return WaitNone
 }
 
-// poison makes nonsense of all that buf has room for.
+// String names q in failures, as those of Shard and Server do.
+func (q *Pool) String() string { return q.name() }
+
+func (s *Shard) String() string { return fmt.Sprintf("%v on loop %d", s.pool, s.w.index) }
+
+func (v *Server) String() string { return fmt.Sprintf("%v: server %d", v.shard, v.id) }
+
+// poison makes nonsense of all that was written to buf, up to its capacity.
+// Who writes begins at the start, so the first part of nonsense is the last.
 func poison(buf []byte) {
 	buf = buf[:cap(buf)]
-	for i := range buf {
-		buf[i] = 0xdb
+	for len(buf) > 0 {
+		part := buf[:min(len(buf), len(nonsense))]
+		if bytes.Equal(part, nonsense[:len(part)]) {
+			return
+		}
+		copy(part, nonsense)
+		buf = buf[len(part):]
 	}
 }
+
+var nonsense = bytes.Repeat([]byte{0xdb}, 256)

@@ -18,6 +18,8 @@ type backend struct {
 	pid         uint32
 	key         []byte
 	entry, user string
+	walks       bool // serves replication
+	owner       int  // if so: the one client that it may serve, 0 before that has asked
 	up          bool // logged in
 
 	in     []byte
@@ -161,7 +163,7 @@ func (b *backend) work() {
 	case b.over || b.running != nil:
 		return
 	case b.terminated:
-		b.fatal("57P01", "terminating connection due to administrator command")
+		b.fatal("57P01", byAdministrator)
 		return
 	case b.k.full():
 		return // room comes back

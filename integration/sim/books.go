@@ -15,6 +15,7 @@ type books struct {
 	kills     int            // KILLs and removed databases
 	swallowed map[tag]int    // Syncs that a COPY has ignored
 	refused   map[string]int // clients, by what they were told at the end
+	grown     []*Conn        // whose queue has grown in this step
 }
 
 // opened is a server: of which database and user, and where.
@@ -102,9 +103,10 @@ func (b *books) cancelled(w *World, t tag) {
 // the settings, whatever clients send or don't read.
 func (b *books) check(w *World) {
 	most := w.set.buffer + 2*maxRead
-	for _, k := range w.sockets {
-		if c := k.conn; c != nil && len(c.queue) > most {
-			w.failf("%v: %d bytes are queued, and at most %d may be", k, len(c.queue), most)
+	for _, c := range b.grown {
+		if len(c.queue) > most {
+			w.failf("%v: %d bytes are queued, and at most %d may be", c.s, len(c.queue), most)
 		}
 	}
+	b.grown = b.grown[:0]
 }

@@ -36,6 +36,7 @@ type client struct {
 	database       string
 	right          bool        // the password, user and database are right
 	want           [][2]string // parameters of the startup packet
+	walks          string      // that of replication, "" for none
 	secure         bool        // it insists on TLS
 	request        byte        // the last byte of the request that awaits an answer
 	exchange       *auth.ServerExchange
@@ -114,6 +115,9 @@ func (w *World) arrive() *client {
 		if w.chance(5) {
 			c.want = append(c.want, [2]string{p.name, p.value})
 		}
+	}
+	if w.chance(10) {
+		c.walks, c.next = pick(w, "database", "true"), (*client).walk
 	}
 	c.enter("client " + strconv.Itoa(c.id))
 	if w.chance(4) {
@@ -220,6 +224,9 @@ func (c *client) answered(answer byte) {
 // startup is the StartupMessage.
 func (c *client) startup() []byte {
 	params := append([][2]string{{"user", c.user}, {"database", c.database}}, c.want...)
+	if c.walks != "" {
+		params = append(params, [2]string{"replication", c.walks})
+	}
 	p := wire.AppendStartup(nil, params)
 	if c.w.chance(10) {
 		p[7] = 2 // protocol 3.2
@@ -273,7 +280,8 @@ func (c *client) closed(reset bool) {
 	case len(c.in) > 0:
 		// A server that broke off in the middle of a message: there is nothing
 		// that the pooler could add.
-		if w.books.crashes == 0 && !reset && w.books.kills == 0 && w.set.removals == 0 && !c.mayTimeOut() {
+		if w.books.crashes == 0 && !reset && w.books.kills == 0 && w.set.removals == 0 && !c.mayTimeOut() &&
+			c.cancels == 0 && !(c.walks != "" && w.operator.acts) {
 			w.failf("%v: closed in the middle of a message", c.k)
 		}
 	case reset && w.now.Sub(c.arrived) > wire.Linger:

@@ -109,6 +109,7 @@ func (c *Conn) transmit(p []byte) {
 	}
 	if n < len(p) {
 		c.queue = append(c.queue, p[n:]...)
+		c.w.books.grown = append(c.w.books.grown, c)
 		c.kickFlush()
 	}
 }

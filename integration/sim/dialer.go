@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -54,6 +55,12 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			))
 			return
 		}
+		if w.set.passthrough() && (w.set.password(r.User) == "" || !r.Secret.Equal(auth.Plain(w.set.password(r.User)))) {
+			fail(&dial.LoginError{Kind: dial.Refused, Reason: "password authentication failed", Server: wire.Fields{
+				Severity: "FATAL", Code: "28P01", Message: "password authentication failed",
+			}})
+			return
+		}
 		b, err := w.pg.accept(&r, name)
 		if err != nil {
 			fail(err)
@@ -68,6 +75,7 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 				return
 			}
 			s := &dial.Session{Socket: socketFor(b.k, 5432), Key: b.key, Name: r.Hosts[0], Host: r.Hosts[0]}
+			s.Proof = auth.Proof{Asked: true, Secret: r.Secret}
 			s.Params = append(s.Params,
 				dial.Param{Name: "server_version", Value: "18.0"}, dial.Param{Name: "is_superuser", Value: "off"})
 			if w.set.serverTLS {

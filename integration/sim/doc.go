@@ -14,6 +14,7 @@
 //	backend.go     one session of it: the protocol's state machine
 //	execute.go     what its statements do
 //	extended.go    its messages of COPY and of the extended protocol
+//	walsender.go   replication, on both sides
 //	sql.go         what the session's queries may say, and their effects
 //	guc.go         the session's parameters
 //	dialer.go      pool.Dialer in front of it

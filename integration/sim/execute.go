@@ -98,6 +98,7 @@ func (b *backend) complete(text string) { b.emit(wire.AppendCommandComplete(nil,
 func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	w := b.pg.w
 	b.last = s.tag
+	b.checkOwner(s)
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
 		then(aborted(s))
 		return
@@ -195,6 +196,9 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 		if s.arg(0, 0) < 0 {
 			b.copyEnd(tagged("23505", "duplicate key", s.tag))
 		}
+		return
+	case "stream":
+		b.stream(s, then)
 		return
 	case "die":
 		b.fatal("57P01", "terminating connection "+s.tag.String())

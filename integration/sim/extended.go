@@ -29,10 +29,13 @@ func (b *backend) copyMessage(typ byte, body []byte) {
 		switch {
 		case c.cancelled:
 			b.copyEnd(tagged("57014", "canceling statement due to user request", c.s.tag))
-		case c.rows == c.s.arg(0, 0):
+		case c.rows == c.s.arg(0, 0) && c.s.verb == "copyin":
 			b.copyEnd(tagged("22P02", "invalid input in row "+strconv.Itoa(c.rows), c.s.tag))
 		}
 	case wire.CopyDone:
+		if c.s.verb == "stream" {
+			b.empty(wire.CopyDone)
+		}
 		b.copyEnd(nil)
 	case wire.CopyFail:
 		b.copyEnd(tagged("57014", "COPY from stdin failed: "+strings.TrimSuffix(string(body), "\x00"), c.s.tag))

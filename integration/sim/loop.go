@@ -153,5 +153,9 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 // socketFor is what the pool sees of k.
 func socketFor(k *socket, port uint16) wire.Socket {
 	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), port)
-	return wire.Socket{FD: k.fd, Remote: addr, Local: addr, PeerUID: -1, PeerPID: -1}
+	s := wire.Socket{FD: k.fd, Remote: addr, Local: addr, PeerUID: -1, PeerPID: -1}
+	if _, ok := k.peer.(*client); ok && k.w.set.passthrough() {
+		s.Unix, s.Remote, s.Local = true, netip.AddrPort{}, netip.AddrPort{}
+	}
+	return s
 }

@@ -44,7 +44,7 @@ var mutations = []mutation{
 	},
 	{
 		"a freed slot wakes nobody", "pool/slots.go",
-		"	p.wakeChoresLocked()\n	p.mu.Unlock()\n	p.wakeStarved()\n", "	p.wakeChoresLocked()\n	p.mu.Unlock()\n",
+		"	wakeShards(next)\n	p.wakeStarved()\n}\n\n// wakeStarved", "	wakeShards(next)\n}\n\n// wakeStarved",
 	},
 	{
 		"a loop that has no server to lend does not say so", "pool/shard.go",
@@ -56,7 +56,7 @@ var mutations = []mutation{
 	},
 	{
 		"pool_size is off by one", "pool/slots.go",
-		"set.PoolSize > 0 && q.open >= set.PoolSize {", "set.PoolSize > 0 && q.open > set.PoolSize {",
+		"reserved := set.PoolSize > 0 && q.open >= set.PoolSize\n", "reserved := set.PoolSize > 0 && q.open > set.PoolSize\n",
 	},
 	{
 		"max_db_connections is off by one", "pool/slots.go",
@@ -111,8 +111,16 @@ var mutations = []mutation{
 		"	if c.full {\n		c.full = false\n", "	if c.full {\n",
 	},
 	{
+		"a server for replication is released", "pool/reply.go",
+		" &&\n		v.replication == replicatesNot", "",
+	},
+	{
+		"a server for replication stays when its client leaves", "pool/client.go",
+		"	case v.replication != replicatesNot:\n", "	case false:\n",
+	},
+	{
 		"a slot is lost with a server that crashes", "pool/server.go",
-		"	s.pool.connected.Add(-1)\n	s.w.p.free(s.pool)\n	if c != nil {\n", "	s.pool.connected.Add(-1)\n	if reason != \"server conn crashed?\" {\n		s.w.p.free(s.pool)\n	}\n	if c != nil {\n",
+		"	if !lingers {\n		s.w.p.free(", "	if !lingers && reason != \"server conn crashed?\" {\n		s.w.p.free(",
 	},
 	{
 		"a server is not told the statements that it lacks", "pool/prepared.go",
@@ -125,6 +133,22 @@ var mutations = []mutation{
 	{
 		"a client goes on before it is known what a PREPARE did", "pool/request.go",
 		"|| v.pending != nil && e != 0", "|| v.pending != nil && e == owedFunction",
+	},
+	{
+		"a PREPARE that failed is not undone", "pool/prepared.go",
+		"		case refRegister, refBoth:\n			c.forget(r.name)\n", "		case refRegister:\n			c.forget(r.name)\n",
+	},
+	{
+		"a name that was deallocated is kept", "pool/sqlnames.go",
+		"	if r.what == refDrop && c.names[r.name] == r.st {\n", "	if r.what == refDrop && c.names[r.name] == nil {\n",
+	},
+	{
+		"a batch is asked again though an answer was told", "pool/reply.go",
+		"			v.again = v.again[:0] // an answer is told\n", "			_ = v.again\n",
+	},
+	{
+		"a batch is asked again with others behind it", "pool/again.go",
+		"|| l.n != 1 ||", "|| l.n < 1 ||",
 	},
 	{
 		"a statement that nobody has any more is kept", "pool/statements.go",

@@ -17,6 +17,7 @@ type operator struct {
 	waiting  int // commands that wait for servers to close
 	paused   bool
 	stopping bool // a shutdown has begun
+	acts     bool // a command was sent
 }
 
 // busy lets the operator work until faults stop.
@@ -55,6 +56,7 @@ func (o *operator) command(c *client) {
 // waits: both would wake in the same step, in no order.
 func (o *operator) draw() string {
 	w := o.w
+	o.acts = true
 	db := pick(w, "a", "a", "b", "auto1", "missing")
 	if o.waiting > 0 || o.paused && w.chance(2) {
 		return pick(w, "resume", "resume", "resume "+db, "enable "+db)
@@ -120,6 +122,9 @@ func (s *session) Close() {}
 // run runs a command. It may block.
 func (o *operator) run(done <-chan struct{}, text string) error {
 	w, p := o.w, o.w.pooler
+	if w.calm {
+		return nil // what calmDown has undone must stay so
+	}
 	w.tracef("operator: %s", text)
 	verb, db, _ := strings.Cut(text, " ")
 	switch verb {

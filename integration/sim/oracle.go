@@ -198,7 +198,7 @@ func (c *client) readyReply(typ byte, body []byte) bool {
 	}
 	c.pop()
 	c.sure = c.sure || len(c.queue) == 0
-	if c.status == wire.TxIdle && !c.w.set.session() && len(c.queue) == 0 {
+	if c.status == wire.TxIdle && !c.w.set.session() && c.walks == "" && len(c.queue) == 0 {
 		c.pid = 0
 	}
 	return true
@@ -286,6 +286,20 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 			return ok, false
 		}
 		return text == "COPY"+tag && e.phase == phaseCopied, true
+	case "stream":
+		switch typ {
+		case wire.CopyBothResponse:
+			ok = e.phase == phaseBegin
+			e.phase = phaseCopyIn
+			return ok, false
+		case wire.CopyData:
+			return e.phase == phaseCopyIn && string(body) == s.tag.String()+" from the log\n", false
+		case wire.CopyDone:
+			ok = e.phase == phaseCopyIn && e.ended
+			e.phase = phaseCopied
+			return ok, false
+		}
+		return text == "COPY"+tag && e.phase == phaseCopied, true
 	case "copyin":
 		if typ == wire.CopyInResponse {
 			ok = e.phase == phaseBegin
@@ -349,7 +363,7 @@ func (c *client) row(e *expect, s *stmt, body []byte) {
 		c.wrong("a row whose filler of %d bytes is %s", s.arg(1, 0), show([]byte(cols[4])))
 	}
 	pid, _ := strconv.Atoi(cols[1])
-	if (c.status != wire.TxIdle || w.set.session()) && c.pid != 0 && pid != c.pid {
+	if (c.status != wire.TxIdle || w.set.session() || c.walks != "") && c.pid != 0 && pid != c.pid {
 		c.wrong("a row from session %d within session %d", pid, c.pid)
 	}
 	c.pid = pid
@@ -494,6 +508,10 @@ func (c *client) failed(f wire.Fields) {
 	c.skip = len(c.queue) == 0
 }
 
+// byAdministrator is what clients are told whose session is ended from outside,
+// be it by Postgres or by a drain.
+const byAdministrator = "terminating connection due to administrator command"
+
 // fatal checks what ends the connection.
 func (c *client) fatal(f wire.Fields) {
 	c.fatals = append(c.fatals, f.Message)
@@ -505,7 +523,7 @@ func (c *client) fatal(f wire.Fields) {
 	if !c.abused && !c.mayBeTold(f) {
 		c.wrong("ended by %s %q", f.Code, f.Message)
 	}
-	if f.Code == "57P01" && c.w.now < c.w.cutFrom && !c.abused && c.stage == stageReady &&
+	if f.Code == "57P01" && f.Message == byAdministrator && c.w.now < c.w.cutFrom && !c.abused && c.stage == stageReady &&
 		(c.status != wire.TxIdle || len(c.queue) > 0 && c.queue[0].phase != phaseBegin) {
 		c.wrong("cut in a transaction, %v before the grace is over", c.w.cutFrom.Sub(c.w.now))
 	}
@@ -524,6 +542,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	w := c.w
 	text := f.Message
 	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.tight
+	// The pool is a new one, and nobody has sent the password again.
+	forgotten := w.set.passthrough() && (failing || w.books.kills > 0 || w.set.removals > 0 || w.operator.acts)
 	switch {
 	case f.Code != "08P01":
 		switch f.Code {
@@ -531,10 +551,20 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 			return true
 		case "28000", "57P03":
 			return failing
-		case "53300": // Postgres' own never gets here
-			return strings.HasPrefix(text, "too many connections for plan") && c.stage != stageReady
+		case "53300": // Postgres' own gets to those only who log in to it for themselves
+			return c.stage != stageReady && (c.walks != "" || strings.HasPrefix(text, "too many connections for plan"))
+		case "28P01":
+			return forgotten
+		case "22023":
+			return c.walks != "" && c.stage != stageReady && c.oddParams()
 		}
 		return false
+	case c.walks != "" && c.stage != stageReady && slices.Contains([]string{
+		"connect failed", "connect timeout", "server DNS lookup failed", "server conn crashed?",
+	}, text): // nobody else's login was to be waited for
+		return failing
+	case text == "database configuration changed":
+		return c.walks != "" && w.operator.acts
 	case text == "server conn crashed?":
 		return w.books.crashes > 0
 	case text == "cancel request of unknown outcome":
@@ -550,15 +580,19 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 	case text == "client_idle_timeout":
 		return c.since(c.asked, "client_idle_timeout") || c.since(c.arrived, "client_idle_timeout")
 	case text == "client_login_timeout", text == "client_login_timeout (server down)":
-		return c.since(c.arrived, "client_login_timeout") && c.stage != stageReady
+		// Who joins the trial of a password ends with it.
+		return (c.since(c.arrived, "client_login_timeout") || w.set.passthrough()) && c.stage != stageReady
 	case strings.HasPrefix(text, "no more connections"):
 		return w.set.main["max_client_conn"] == "5" && c.stage != stageReady
 	case strings.HasPrefix(text, "client connections exceeded"):
 		return c.stage != stageReady
+	case w.set.passthrough() && c.stage != stageReady && failing &&
+		(text == "password authentication failed" || text == "too many failed logins, try again later"):
+		return true // the server has refused the login for another reason
+	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
+		return failing || forgotten
 	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
-	case strings.HasPrefix(text, "server login has been failing"), strings.HasPrefix(text, "server login failed"):
-		return failing
 	case text == "bouncer config error": // a database is removed, or a server crashes, under an auth_query
 		return c.stage != stageReady && w.set.main["auth_user"] != ""
 	case text == "invalid server parameter":

@@ -86,6 +86,7 @@ func (p *Postgres) accept(r *dial.Request, entry string) (*backend, *dial.LoginE
 	b.key = binary.BigEndian.AppendUint32(b.key, w.rng.Uint32())
 	b.gucs = slices.Clone(p.defaults)
 	for _, param := range r.Params {
+		b.walks = b.walks || param[0] == "replication"
 		if i := b.gucs.find(param[0]); i >= 0 {
 			v, ok := canonical(b.gucs[i].name, param[1])
 			if !ok {

@@ -77,9 +77,17 @@ func (b *backend) prepare(s *stmt) *pgError {
 // names are a client's prepared statements as a batch goes on.
 type names map[string]*stmt
 
+// kept are the statements that c has, and has not asked to close. It has them
+// until the Close is answered: behind an error it is ignored.
+func (c *client) kept() []namedStmt {
+	return slices.DeleteFunc(slices.Clone(c.named), func(n namedStmt) bool {
+		return slices.ContainsFunc(c.queue, func(e *expect) bool { return e.kind == wire.Close && e.name == n.name })
+	})
+}
+
 func (c *client) names() names {
 	n := names{}
-	for _, own := range c.named {
+	for _, own := range c.kept() {
 		n[own.name] = own.s
 	}
 	return n
@@ -142,16 +150,32 @@ func (c *client) sqlStatement(has names) (text string, about *stmt, code string)
 func (c *client) sqlPrepared() {
 	w := c.w
 	has := c.names()
-	switch w.rng.IntN(4) {
-	case 0: // in the extended protocol
+	switch w.rng.IntN(5) {
+	case 0: // a name comes, goes, and comes back as another
+		name := "q" + strconv.Itoa(1+w.rng.IntN(3))
+		for range 1 + w.rng.IntN(2) {
+			c.wait(func() { c.sqlStep("deallocate", name) })
+			c.wait(func() { c.sqlStep("execute", name) })
+			c.wait(func() { c.sqlStep("prepare", name) })
+			c.wait(func() { c.sqlStep("execute", name) })
+		}
+		return
+	case 4: // in the extended protocol
 		for range 1 + w.rng.IntN(3) {
 			text, about, code := c.sqlStatement(has)
 			if about == nil {
 				about = one(text)
 			}
 			c.sqlUnit(text, about, code)
-			if code != "" {
-				break // the rest of the batch is ignored
+			if code != "" || about.verb == "fail" { // the rest of the batch is ignored
+				for rest := maps.Clone(has); w.chance(2); {
+					text, about, code := c.sqlStatement(rest)
+					if about == nil {
+						about = one(text)
+					}
+					c.sqlUnit(text, about, code)
+				}
+				break
 			}
 		}
 		c.sync()
@@ -186,6 +210,65 @@ func (c *client) sqlPrepared() {
 		}
 	}
 	c.sqlQuery(texts, about, code)
+}
+
+// sqlStep sends one PREPARE, EXECUTE or DEALLOCATE of name, as a Query or in the
+// extended protocol.
+func (c *client) sqlStep(verb, name string) {
+	if c.status == wire.TxFailed {
+		return
+	}
+	text := verb + " " + name
+	if verb == "prepare" {
+		text += " as select " + c.tag().String()
+	}
+	about, code := one(text), ""
+	s, there := c.names()[name]
+	switch {
+	case there == (verb == "prepare"):
+		code = "26000"
+		if there {
+			code = "42P05"
+		}
+	case verb == "execute" && s == nil:
+		return // the empty query is nothing to EXECUTE
+	case verb == "execute":
+		about = s
+	}
+	if c.w.chance(2) {
+		c.sqlQuery([]string{text}, []*stmt{about}, code)
+		return
+	}
+	c.sqlUnit(text, about, code)
+	c.sync()
+}
+
+// stale uses a statement whose table was altered since it was prepared, in
+// several batches at once.
+func (c *client) stale() {
+	w := c.w
+	c.tag()
+	name := "s" + strconv.Itoa(c.n)
+	s := c.parse(name, "shaped 0/7")
+	c.sync()
+	c.wait(func() {
+		if c.status == wire.TxIdle {
+			c.query("alter " + c.tag().String())
+		}
+	})
+	c.wait(func() {
+		for range 1 + w.rng.IntN(3) {
+			if w.chance(3) {
+				c.describe('S', name, s)
+			}
+			c.bind("", name, s, "26000")
+			if !w.chance(3) {
+				c.describe('P', "", s)
+			}
+			c.execute("", s, 0, 0)
+			c.sync()
+		}
+	})
 }
 
 // sqlQuery sends a Query whose statements are answered as about says, where

@@ -207,10 +207,11 @@ func (c *client) script() {
 		c.session()
 		return
 	case w.set.named() && w.chance(4):
-		if w.chance(2) && !w.mayLeak() {
-			c.sqlPrepared()
-		} else {
+		switch {
+		case w.mayLeak():
 			c.prepare()
+		default:
+			pick(w, c.prepare, c.sqlPrepared, c.sqlPrepared, c.stale)()
 		}
 		return
 	}
@@ -450,16 +451,16 @@ func (c *client) prepare() {
 		c.bind("", "nobody", nil, "26000")
 	default:
 		for range 1 + w.rng.IntN(3) {
-			if len(c.named) == 0 {
+			kept := c.kept()
+			if len(kept) == 0 {
 				break
 			}
-			p := pick(w, c.named...)
+			p := pick(w, kept...)
 			switch w.rng.IntN(8) {
 			case 0:
 				c.parse(p.name, c.sel())
 			case 1:
 				c.closeNamed('S', p.name)
-				c.named = slices.DeleteFunc(c.named, func(n namedStmt) bool { return n == p })
 			case 2:
 				c.describe('S', p.name, p.s)
 			default:

@@ -79,7 +79,7 @@ func (s *settings) draw(w *World) {
 	}
 	s.main = map[string]string{
 		"pool_mode":                   mode,
-		"auth_type":                   pick(w, "trust", "trust", "plain", "md5", "scram-sha-256", "any"),
+		"auth_type":                   pick(w, "trust", "trust", "plain", "md5", "scram-sha-256", "any", "passthrough"),
 		"scram_iterations":            "2",
 		"admin_users":                 "root",
 		"unix_socket_dir":             "",
@@ -121,7 +121,11 @@ func (s *settings) draw(w *World) {
 		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
 	}
 	s.main["client_tls_sslmode"] = "disable"
-	if w.chance(3) {
+	switch {
+	case s.passthrough(): // over unix sockets, where there is no TLS
+		s.main["unix_socket_dir"] = "/run"
+		s.main["auth_passthrough_cache"] = pick(w, "60", "1", "0")
+	case w.chance(3):
 		s.clientTLS = pick(w, "allow", "require")
 		s.main["client_tls_sslmode"] = s.clientTLS
 	}
@@ -141,6 +145,11 @@ func (s *settings) draw(w *World) {
 	if s.main["auth_type"] == "any" {
 		for _, d := range s.databases {
 			d["user"] = "owner"
+		}
+	}
+	if s.passthrough() {
+		for _, d := range s.databases {
+			delete(d, "user")
 		}
 	}
 	s.users = map[string]map[string]string{}
@@ -296,6 +305,9 @@ func (s *settings) change(w *World) {
 			if s.main["auth_type"] == "any" {
 				s.databases["b"]["user"] = "owner"
 			}
+			if s.passthrough() {
+				delete(s.databases["b"], "user")
+			}
 		}
 	}
 	s.note()
@@ -333,7 +345,7 @@ func (s *settings) snapshot() (*configs.Snapshot, error) {
 	var list strings.Builder
 	quote := func(t string) string { return `"` + strings.ReplaceAll(t, `"`, `""`) + `"` }
 	known := s.accounts
-	if s.main["auth_user"] != "" {
+	if s.main["auth_user"] != "" || s.passthrough() {
 		known = nil
 	}
 	for _, a := range append(slices.Clone(known), account{name: "root", secret: "toor"}, account{name: "owner", secret: "deed"}) {
@@ -341,6 +353,19 @@ func (s *settings) snapshot() (*configs.Snapshot, error) {
 	}
 	snap.Auth, err = configs.ParseUserlist("userlist.txt", list.String())
 	return snap, err
+}
+
+// passthrough reports whether the database judges passwords.
+func (s *settings) passthrough() bool { return s.main["auth_type"] == "passthrough" }
+
+// password is that of an account, "" if there is none of that name.
+func (s *settings) password(name string) string {
+	for _, a := range s.accounts {
+		if a.name == name {
+			return a.password
+		}
+	}
+	return ""
 }
 
 // session reports whether clients keep their servers, in every pool and for

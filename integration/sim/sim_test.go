@@ -4,6 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"runtime"
+	"runtime/debug"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,30 +30,62 @@ func TestSeed(t *testing.T) {
 	simulate(t, *seedFlag, trace)
 }
 
-// TestSeeds runs many. It goes on after one that fails, and says now and then
-// how far it is.
+// TestSeeds runs many, as many at once as there are processors. It goes on
+// after one that fails, and says now and then how far it is.
 func TestSeeds(t *testing.T) {
 	if *seedFlag != 0 {
 		t.Skip("-seed")
 	}
-	start := time.Now()
-	told, steps, failures := start, 0, 0
-	for i := range *seedsFlag {
-		text, n := run(t, *fromFlag+uint64(i), nil)
-		steps += n
-		if text != "" {
-			failures++
-			t.Error(text)
-			if fmt.Println(text); failures == maxFailures {
-				t.Fatalf("%d seeds of %d failed", failures, i+1)
-			}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run is short, and small
+	p := &progress{t: t, start: time.Now(), told: time.Now()}
+	t.Run("seeds", func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				for seed, ok := p.next(); ok; seed, ok = p.next() {
+					p.over(run(t, seed, nil))
+				}
+			})
 		}
-		if time.Since(told) > 10*time.Second {
-			told = time.Now()
-			fmt.Printf("%d seeds, %.0f a second, %d failed\n", i+1, float64(i+1)/told.Sub(start).Seconds(), failures)
-		}
+	})
+	fmt.Printf("%d seeds, %d steps, %d failed, %v\n", p.done, p.steps, p.failures, time.Since(p.start).Round(time.Second))
+}
+
+// progress is how far TestSeeds is.
+type progress struct {
+	t           *testing.T
+	start, told time.Time
+
+	mu                           sync.Mutex
+	begun, done, steps, failures int
+}
+
+// next is the next seed to run; ok is false if there is none.
+func (p *progress) next() (seed uint64, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun == *seedsFlag || p.failures >= maxFailures {
+		return 0, false
 	}
-	fmt.Printf("%d seeds, %d steps, %d failed, %v\n", *seedsFlag, steps, failures, time.Since(start).Round(time.Second))
+	p.begun++
+	return *fromFlag + uint64(p.begun-1), true
+}
+
+// over is told how a seed went.
+func (p *progress) over(text string, steps int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done++
+	p.steps += steps
+	if text != "" {
+		p.failures++
+		p.t.Error(text)
+		fmt.Println(text)
+	}
+	if time.Since(p.told) > 10*time.Second {
+		p.told = time.Now()
+		fmt.Printf("%d seeds, %.0f a second, %d failed\n", p.done, float64(p.done)/p.told.Sub(p.start).Seconds(), p.failures)
+	}
 }
 
 // maxFailures is how many seeds may fail until TestSeeds has seen enough.

@@ -19,6 +19,7 @@ import (
 //	listen TAG, notify TAG
 //	copyin TAG rows            fails at that row, -1: before it reads any, 0: never
 //	copyout TAG rows
+//	stream TAG rows            both ways, until the client ends it; replication only
 //	die TAG, crash TAG         the end of the session, with and without a word
 //	limits                     the pooler's question how many connections there may be
 //	lookup                     auth_query: the account that the parameter names
@@ -148,7 +149,7 @@ func parseOne(text string) (s stmt, ok bool) {
 	case "discard":
 		return s, strings.EqualFold(text, "discard all")
 	case "select", "slow", "hang", "fail", "notice", "begin", "commit", "rollback", "temp", "listen", "notify",
-		"copyin", "copyout", "die", "crash", "shaped", "alter":
+		"copyin", "copyout", "stream", "die", "crash", "shaped", "alter":
 	default:
 		return s, false
 	}
