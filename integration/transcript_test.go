@@ -427,23 +427,31 @@ func (r reply) String() string {
 	return fmt.Sprintf("%c %s", r.typ, text)
 }
 
-// compare wants the same messages. Only the process id in a
-// NotificationResponse is another one each time.
+// compare wants the same messages.
 func compare(t *testing.T, got, want []reply) {
 	t.Helper()
+	if difference := differ(got, want); difference != "" {
+		t.Fatal(difference)
+	}
+}
+
+// differ says where the messages are not the same, nothing if they are. Only the
+// process id in a NotificationResponse is another one each time.
+func differ(got, want []reply) string {
 	for i := range max(len(got), len(want)) {
 		switch {
 		case i >= len(got):
-			t.Fatalf("line %d: missing %v", want[i].line, want[i])
+			return fmt.Sprintf("line %d: missing %v", want[i].line, want[i])
 		case i >= len(want):
-			t.Fatalf("line %d: more than Postgres sends: %v", got[i].line, got[i])
+			return fmt.Sprintf("line %d: more than Postgres sends: %v", got[i].line, got[i])
 		}
 		g, w := got[i], want[i]
 		if g.typ == w.typ && g.typ == 'A' {
 			g.body, w.body = g.body[4:], w.body[4:]
 		}
 		if g.typ != w.typ || !bytes.Equal(g.body, w.body) {
-			t.Fatalf("line %d, message %d:\n got %v\nwant %v", w.line, i, got[i], want[i])
+			return fmt.Sprintf("line %d, message %d:\n got %v\nwant %v", w.line, i, got[i], want[i])
 		}
 	}
+	return ""
 }

@@ -117,8 +117,8 @@ var outdated = func() []byte {
 func (v *Server) heal(msg []byte) (instead []byte, again bool) {
 	l, t := &v.ledger, &v.shard.w.p.statements
 	var used *statement
-	if len(l.undone) > 0 && l.undone[0].what == refUse {
-		used = l.undone[0].st
+	if r := l.culprit(); r.what == refUse {
+		used = r.st
 	}
 	if used != nil && used.retired.Load() && bytes.Contains(msg, []byte("C26000\x00")) {
 		return outdated, false

@@ -87,6 +87,16 @@ type ledger struct {
 	refAt  int
 	undone []ref
 
+	// changes counts the refs that are no refUse, and settling those of them
+	// that a Sync or Query follows: what they have changed is uncertain for
+	// what is sent behind that, for an error may still undo it.
+	changes  int
+	settling int
+
+	// blamed is set if the last error was the answer to undone's first, and
+	// lostBare if it may have cost the server its unnamed statement.
+	blamed, lostBare bool
+
 	// copying is what the head is in the middle of.
 	copying copyMode
 
@@ -130,6 +140,9 @@ func (l *ledger) push(e owed) {
 		}
 		l.skipping = false
 	}
+	if kind := e & owedKind; kind == owedSync || kind == owedQuery || kind == owedFunction {
+		l.settling = l.changes
+	}
 	if e == owedCopyEnd && l.copying != copyIn && l.n == 0 {
 		return // a late one: the server ignores it
 	}
@@ -167,11 +180,18 @@ func (l *ledger) first() owed {
 func (l *ledger) pushRef(e owed, r ref) {
 	l.refs = append(l.refs, r)
 	l.push(e | owedRef)
+	if r.what != refUse {
+		l.changes++
+	}
 }
 
 // takeRef takes out the oldest ref.
 func (l *ledger) takeRef() ref {
 	r := l.refs[l.refAt]
+	if r.what != refUse {
+		l.changes--
+		l.settling = max(l.settling-1, 0)
+	}
 	l.refs[l.refAt] = ref{}
 	if l.refAt++; l.refAt == len(l.refs) {
 		l.refs, l.refAt = l.refs[:0], 0
@@ -187,6 +207,10 @@ func (l *ledger) work() *sqlWork {
 	return l.refs[l.refAt].sql
 }
 
+// bareParse reports whether e may be for a Parse of the unnamed statement: those
+// of others mostly have a ref.
+func (e owed) bareParse() bool { return e&owedKind == owedParse && e&(owedRef|owedLocal) == 0 }
+
 // local reports whether the oldest entry is one that pgweir answers.
 func (l *ledger) local() bool { return l.n > 0 && l.ring[l.head]&owedLocal != 0 }
 
@@ -200,6 +224,15 @@ func (l *ledger) pop() {
 	for l.n > 0 && l.first() == owedCopyEnd {
 		l.shift()
 	}
+}
+
+// culprit is the ref of the message to which the last error was the answer, zero
+// if it had none.
+func (l *ledger) culprit() ref {
+	if !l.blamed || len(l.undone) == 0 {
+		return ref{}
+	}
+	return l.undone[0]
 }
 
 // drop takes the oldest entry off, which the server ignores.
@@ -327,11 +360,14 @@ func (l *ledger) failed(kind owed) {
 	if in && l.dropSyncs() {
 		l.doubt = true // the COPY may have swallowed them
 	}
+	l.blamed, l.lostBare = false, false
 	switch kind {
 	case 0, owedQuery, owedFunction, owedSync:
 		return // a ReadyForQuery ends it
 	}
+	l.blamed = l.first()&owedRef != 0
 	for l.n > 0 && l.first()&owedKind != owedSync {
+		l.lostBare = l.lostBare || l.first().bareParse()
 		l.drop()
 	}
 	l.skipping = l.n == 0

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"bytes"
+	"cmp"
 	"strings"
 
 	"github.com/pgweir/pgweir/wire"
@@ -133,14 +134,14 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
 		}
 		own := string(name)
-		if parsesSQL(body) {
+		if parsesSQL(body) && c.usesNames(body) {
 			st = c.w.p.statements.own(body)
 			c.setName(own, st)
 			return c.tellOwn(out, st, owedParse, ref{st: st, name: own, what: refBoth})
 		}
 		st = c.w.p.statements.hold(c.meaning(body), body)
 		c.setName(own, st)
-		if v.prepared.has(st) {
+		if v.prepared.has(st) && v.parses() {
 			l.pushRef(owedParse|owedLocal, ref{st: st, name: own, what: refRegister})
 			return out
 		}
@@ -165,9 +166,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			out = v.tell(out, st)
 			v.blind = false
 		}
-		if len(portal) == 1 {
-			v.portalSQL = v.toldSQL
-		}
+		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
 		l.pushRef(owedBind, ref{st: st})
 		at := len(out)
 		out = append(append(out, msg[:wire.HeaderLen]...), portal...)
@@ -191,6 +190,21 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(name), what: refForget})
 	c.forget(string(name))
 	return out
+}
+
+// parses reports whether a Parse of what the server has will be no error. In a
+// failed transaction it may be.
+func (v *Server) parses() bool {
+	l := &v.ledger
+	if v.status == wire.TxFailed || l.n > 64 {
+		return false
+	}
+	for i := range l.n { // what may fail a transaction
+		if k := l.get(i) & owedKind; k == owedSync || k == owedQuery || k == owedFunction {
+			return false
+		}
+	}
+	return true
 }
 
 // describesPortal reports whether input begins with a Describe of the portal,
@@ -243,7 +257,7 @@ func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
 	name := noStatement
 	if st != nil {
 		name = ""
-		v.bareOf = c.id
+		v.bareOf, v.bare = c.id, st
 		v.shard.stats.ServerParses++
 		if body := st.parse[wire.HeaderLen+1:]; parsesSQL(body) {
 			out = c.sqlParse(out, "", body, owedParse|owedSwallow, nil)
@@ -272,23 +286,61 @@ func (c *Client) keepBare(parse []byte) {
 	if len(parse) == 0 {
 		return
 	}
+	st := &statement{parse: append([]byte(nil), parse...), holders: 1}
 	c.forget("")
-	c.setName("", &statement{parse: append([]byte(nil), parse...), holders: 1})
+	c.setName("", st)
+	if v := c.server; v != nil && v.bareOf == c.id {
+		v.bare = st
+	}
+}
+
+// checkBare looks whether v, which c is given, has c's unnamed statement: c may
+// have prepared another elsewhere since.
+func (v *Server) checkBare(c *Client) {
+	if v.bareOf != 0 && (v.bareOf != c.id || v.bare == nil || v.bare != c.names[""]) {
+		v.bareOf, v.bare = 0, nil
+	}
 }
 
 // bindBare notes that the unnamed statement is bound to a portal.
 func (v *Server) bindBare(bind []byte) {
-	if bind[wire.HeaderLen] == 0 {
-		v.portalSQL = v.bareSQL
+	if portal, _, ok := wire.CutString(bind[wire.HeaderLen:]); ok {
+		v.bindSQL(portal, v.bareSQL)
 	}
 }
 
-// bareFailed notes that an error may have cost v its unnamed statement: it has
-// unless another was sent for after the Sync that ends the batch.
+// bindSQL notes what an Execute of the portal will mean, nil if it changes or
+// uses no names.
+func (v *Server) bindSQL(portal []byte, r *ref) {
+	switch {
+	case r == nil && len(v.portals) > 0:
+		delete(v.portals, string(portal))
+	case r != nil && v.portals == nil:
+		v.portals = map[string]*ref{string(portal): r}
+	case r != nil:
+		v.portals[string(portal)] = r
+	}
+}
+
+// executesSQL is what an Execute means, nil if it changes or uses no names.
+func (v *Server) executesSQL(msg []byte) *ref {
+	if len(v.portals) == 0 {
+		return nil
+	}
+	portal, _, _ := wire.CutString(msg[wire.HeaderLen:])
+	return v.portals[string(portal)]
+}
+
+// bareFailed notes that an error has cost v its unnamed statement, or c the one
+// that was sent for, unless another was sent for after the Sync that ends the
+// batch.
 func (v *Server) bareFailed() {
 	l := &v.ledger
+	if !l.lostBare {
+		return
+	}
 	for i := range l.n {
-		if e := l.get(i); e&owedKind == owedParse && e&(owedRef|owedLocal) == 0 {
+		if l.get(i).bareParse() {
 			return
 		}
 	}
@@ -356,10 +408,10 @@ func (v *Server) answerLocal() {
 
 // rename puts the client's own names in the place of pgweir's in an
 // ErrorResponse, and the place in the client's text in that of the place in
-// what the server got. failed is the oldest ref that the error has dropped: its
-// name may be the client's no more. It returns nil if there is nothing to change.
+// what the server got. failed is what the error blames: its name may be the
+// client's no more. It returns nil if there is nothing to change.
 func (v *Server) rename(msg []byte, failed ref) []byte {
-	c, work := v.client, v.ledger.work()
+	c, work := v.client, cmp.Or(failed.sql, v.ledger.work())
 	if c == nil {
 		return nil
 	}
@@ -374,6 +426,11 @@ func (v *Server) rename(msg []byte, failed ref) []byte {
 	for _, name := range sortedKeys(c.names) { // two may have one statement
 		st := c.names[name]
 		own = append(own, `"`+st.name+`"`, `"`+name+`"`)
+	}
+	for _, r := range v.ledger.refs[v.ledger.refAt:] { // names that c has given up since
+		if r.st != nil && r.name != "" {
+			own = append(own, `"`+r.st.name+`"`, `"`+r.name+`"`)
+		}
 	}
 	text := strings.NewReplacer(own...).Replace(string(msg[wire.HeaderLen:]))
 	if work != nil {

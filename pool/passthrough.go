@@ -36,6 +36,15 @@ func outdatedPass(user string) *dial.LoginError {
 	return &dial.LoginError{Kind: dial.Refused, Reason: message, Server: wire.Fields{Severity: "FATAL", Code: "28P01", Message: message}}
 }
 
+// passOutdated is what clients hear of a login that was refused because of such
+// a password: no secret of the configuration is wrong.
+func (q *Pool) passOutdated(login *dial.LoginError) *dial.LoginError {
+	if login.Kind == dial.BadSecret {
+		return outdatedPass(q.user.Name)
+	}
+	return login
+}
+
 // tried names a password that a client has sent.
 type tried struct {
 	database, user string

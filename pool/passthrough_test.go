@@ -157,6 +157,31 @@ func TestPassthroughChanged(t *testing.T) {
 	c.wantWelcome()
 }
 
+// TestPassthroughReplication: a client that has a server of its own hears the
+// same when the password turns out to be changed, and others need not find out
+// again.
+func TestPassthroughReplication(t *testing.T) {
+	w := newJudges(t, "auth_passthrough_cache = 3600", "")
+	c := w.says("tulip")
+	w.takes("tulip")
+	c.wantWelcome()
+	walker := w.connectFrom(unix(1001)).startup("user", "nina", "database", "app", "replication", "database")
+	walker.read()
+	walker.answer("tulip\x00")
+	w.wantTried("tulip")
+	w.refuse(&dial.LoginError{Kind: dial.BadSecret, Reason: "server login failed: wrong password type"})
+	all := walker.read()
+	if len(all) == 0 {
+		t.Fatal("no answer")
+	}
+	if f := wire.ParseFields([]byte(all[len(all)-1].body)); f.Code != "28P01" || f.Message != `password authentication failed for user "nina"` {
+		t.Errorf("%+v", f)
+	}
+	c = w.says("tulip")
+	w.refuses("tulip") // it is a trial
+	c.wantError(wrongPassword)
+}
+
 // TestPassthroughGuesses: wrong passwords are not tried for ever, and whoever
 // sends them keeps nobody else out.
 func TestPassthroughGuesses(t *testing.T) {

@@ -130,8 +130,8 @@ func (v *Server) forgetStatements() {
 }
 
 // discardedAll notes that the session has lost its statements (DISCARD ALL,
-// DEALLOCATE ALL), the client's names with them; but not what was sent after
-// that, and is still to be answered.
+// DEALLOCATE ALL), the client's names with them; but neither the unnamed one nor
+// what was sent after that, and is still to be answered.
 func (v *Server) discardedAll() {
 	t, c := &v.shard.w.p.statements, v.client
 	v.strays, v.common = false, false
@@ -153,7 +153,7 @@ func (v *Server) discardedAll() {
 	}
 	if c != nil && v.job == jobNone {
 		for name := range c.names {
-			if !names[name] {
+			if name != "" && !names[name] {
 				c.forget(name)
 			}
 		}

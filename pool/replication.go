@@ -120,7 +120,7 @@ func (s *Shard) connectFor(c *Client, seat *seat) {
 	o := s.newOpening(seat)
 	o.client = c
 	s.private.pushBack(o)
-	r, _ := s.w.p.order(s.pool)
+	r := o.order()
 	own := append([][2]string{{"replication", c.login.replication.value()}}, c.login.own...)
 	r.Params = slices.Insert(r.Params, len(r.Params)-1, own...) // the last one is the user
 	s.dial(r, func(session *dial.Session, err error) { s.connectedFor(o, session, err) })
@@ -144,6 +144,9 @@ func (s *Shard) connectedFor(o *opening, session *dial.Session, err error) {
 		p.free(q, o.seat)
 		s.failedFor(o, err)
 		return
+	}
+	if o.pass != nil {
+		o.pass.taken(s.w.now())
 	}
 	untracked, vars := p.readParams(session.Params)
 	v := s.newServer(o, session, vars)
@@ -175,7 +178,12 @@ func (s *Shard) failedFor(o *opening, err error) {
 	p, c, conf := s.w.p, o.client, s.pool.db.conf.Load()
 	f := wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: err.Error()}
 	reason := err.Error()
-	if login := dial.AsLoginError(err); login != nil {
+	login := dial.AsLoginError(err)
+	if o.passRefused(login) {
+		s.pool.losePass(o.pass)
+		login = s.pool.passOutdated(login)
+	}
+	if login != nil {
 		f, reason = login.Fields(), login.Reason
 	}
 	prefix := "S: " + s.pool.name() + "@" + conf.Host + ":" + strconv.Itoa(conf.Port)

@@ -59,10 +59,7 @@ func (v *Server) Data(b []byte) {
 		}
 		if typ == wire.ErrorResponse {
 			instead, again := v.heal(whole)
-			var failed ref
-			if len(v.ledger.undone) > 0 {
-				failed = v.ledger.undone[0]
-			}
+			failed := v.ledger.culprit()
 			v.undo()
 			v.bareFailed()
 			if instead == nil && len(whole) == size {
@@ -104,7 +101,7 @@ func (v *Server) Data(b []byte) {
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
-	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.pending == nil {
+	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.ledger.settling == 0 && v.pending == nil {
 		c.throttled = false
 		c.proceed()
 	}

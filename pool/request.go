@@ -88,7 +88,8 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd {
+			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd ||
+				v.ledger.settling > 0 && (naming == namesOne || c.changesSQL(typ, naming, b[i:])) {
 				c.throttled = true
 				c.conn.Pause()
 				break input
@@ -130,16 +131,22 @@ input:
 					return
 				}
 				start = i + size
-				if bare = nil; typ == wire.Parse {
+				switch typ {
+				case wire.Parse:
 					bare = b[i : i+size]
+				case wire.Query:
+					bare = nil
 				}
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
 				case typ == wire.Query:
-					v.bareOf, v.portalSQL = 0, nil // it takes the unnamed ones away
+					bare, v.bareOf = nil, 0 // it takes the unnamed ones away
+					v.bindSQL(nil, nil)
+					c.forget("")
 				case typ == wire.Parse && c.tracks():
 					v.bareOf, v.bareSQL = c.id, nil
+					c.forget("")
 					if bare = nil; naming == namesBare {
 						bare = b[i : i+size]
 					}

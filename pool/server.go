@@ -25,17 +25,19 @@ type Server struct {
 
 	seat      *seat
 	prepared  prepared
-	bareOf    uint64   // id of the client whose unnamed statement it has, 0 if none is known
-	pending   *sqlWork // of the Query that changes names and is not answered yet; nil if none
-	again     []byte   // of the batch under way, if it may be asked again and nothing of it was answered
-	repeating bool     // it is asked again
-	blind     bool     // the statement being told is bound by a client that does not ask what its result looks like
-	strays    bool     // it may have statements under names of the client's own choice
-	common    bool     // connect_query has prepared statements for everybody
+	bareOf    uint64     // id of the client whose unnamed statement it has, 0 if none is known
+	bare      *statement // what of that the client keeps in its names, nil if nothing
+	pending   *sqlWork   // of the Query that changes names and is not answered yet; nil if none
+	again     []byte     // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool       // it is asked again
+	blind     bool       // the statement being told is bound by a client that does not ask what its result looks like
+	strays    bool       // it may have statements under names of the client's own choice
+	common    bool       // connect_query has prepared statements for everybody
 
 	// What an Execute means for names: of the statement that was told last, of
-	// the unnamed statement, of the unnamed portal. nil: nothing.
-	toldSQL, bareSQL, portalSQL *ref
+	// the unnamed statement, of portals by name. nil: nothing.
+	toldSQL, bareSQL *ref
+	portals          map[string]*ref
 
 	local []byte // answers of pgweir's own that go out with what follows
 
@@ -146,11 +148,17 @@ func (o *opening) at() *links[opening] { return &o.links }
 // connect opens one more server, for which the caller took a slot, with seat.
 func (s *Shard) connect(seat *seat) {
 	o := s.newOpening(seat)
-	r, known := s.w.p.order(s.pool)
-	o.pass = known
-	o.without = r.PasswordCommand == "" && r.Secret.Kind() == auth.KindNone && s.pool.passLost.Load()
+	r := o.order()
 	s.opening.pushBack(o)
 	s.dial(r, func(session *dial.Session, err error) { s.connected(o, session, err) })
+}
+
+// order is what o's connection is asked for by. o notes what it logs in with.
+func (o *opening) order() (r dial.Request) {
+	q := o.shard.pool
+	r, o.pass = o.shard.w.p.order(q)
+	o.without = r.PasswordCommand == "" && r.Secret.Kind() == auth.KindNone && q.passLost.Load()
+	return r
 }
 
 func (s *Shard) newOpening(seat *seat) *opening {
@@ -317,15 +325,13 @@ func (s *Shard) failed(o *opening, err error) {
 	prefix := "S: " + q.name() + "@" + q.db.conf.Load().Host + ":" + strconv.Itoa(q.db.conf.Load().Port)
 	p.log.Log(Warning, prefix, err.Error())
 	login := dial.AsLoginError(err)
-	if login != nil && login.WrongSecret() && (o.pass != nil || o.without) {
+	if o.passRefused(login) {
 		q.losePass(o.pass)
 		if _, _, known := p.serverSecret(q); known != nil && known != o.pass {
 			s.provide() // a client has told the new password meanwhile: no reason to wait
 			return
 		}
-		if login.Kind == dial.BadSecret {
-			login = outdatedPass(q.user.Name) // no secret of the configuration's is wrong
-		}
+		login = q.passOutdated(login)
 	}
 	f := &failure{at: s.w.now(), count: 1, reason: err.Error()}
 	if last := q.failure.Load(); last != nil {
@@ -353,6 +359,12 @@ func (s *Shard) failed(o *opening, err error) {
 		})
 	}
 	s.provide()
+}
+
+// passRefused reports whether login says that a password which a client had
+// sent, and which is not in the configuration, is not right any more.
+func (o *opening) passRefused(login *dial.LoginError) bool {
+	return login != nil && login.WrongSecret() && (o.pass != nil || o.without)
 }
 
 // losePass forgets known, which a server has not taken, unless another is known

@@ -181,7 +181,8 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 	c.move(ClientActive)
 	v.move(ServerActive)
 	c.server, v.client = v, c
-	v.portalSQL = nil
+	v.portals = nil
+	v.checkBare(c)
 	v.since = now
 	s.stats.ServerAssignments++
 	s.publishIdle()

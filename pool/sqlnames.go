@@ -48,8 +48,7 @@ type rewriting struct {
 	used  map[*statement]bool   // what must stay on the server
 
 	text  []byte
-	utf8  bool // characters of text may have several bytes
-	count int  // the characters of text[:seen]
+	count int // the characters of text[:seen]
 	seen  int
 	sqlWork
 }
@@ -86,7 +85,6 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 	}
 	r := rewriting{
 		c: c, v: v, names: map[string]*statement{}, there: map[*statement]bool{}, used: map[*statement]bool{},
-		utf8: strings.EqualFold(c.parameter("client_encoding"), "UTF8"),
 	}
 	at := 0
 	for _, s := range list {
@@ -211,17 +209,17 @@ func (r *rewriting) inject(text string, mean ref) {
 
 // replace appends text in the place of what the client wrote.
 func (r *rewriting) replace(was []byte, text string) {
-	r.count += r.characters(r.text[r.seen:])
-	e := edit{r.count, r.characters(was), r.characters([]byte(text))}
+	r.count += r.c.characters(r.text[r.seen:])
+	e := edit{r.count, r.c.characters(was), r.c.characters([]byte(text))}
 	r.edits = append(r.edits, e)
 	r.text = append(r.text, text...)
 	r.count, r.seen = r.count+e.is, len(r.text)
 }
 
-// characters counts the characters of a part of the text as Postgres counts
+// characters counts the characters of a part of a text of c's as Postgres counts
 // positions.
-func (r *rewriting) characters(text []byte) int {
-	if r.utf8 {
+func (c *Client) characters(text []byte) int {
+	if strings.EqualFold(c.parameter("client_encoding"), "UTF8") {
 		return utf8.RuneCount(text)
 	}
 	return len(text)
@@ -285,6 +283,14 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 			st = c.w.p.statements.findSQL(c.meaning(query), query[s.after:s.end])
 			target = quoteName(st.name)
 			v.toldSQL = &ref{st: st, name: s.name, what: refBoth}
+		case st != nil && st.private && s.verb == sqlDeallocate:
+			target = quoteName(st.name)
+			if !v.prepared.has(st) {
+				out = v.makeRoom(out, st)
+				v.ledger.pushTelling(ref{st: st, what: refPrepare})
+				out = append(out, sqlTelling(prepareNothing(target))...)
+			}
+			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
 		case st == nil || st.private || s.verb == sqlPrepare && st.retired.Load():
 			target = v.nobody(s.name)
 			if s.verb == sqlPrepare { // the name is taken
@@ -310,6 +316,11 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		}
 		if target != "" {
 			text = append(append(append([]byte(nil), query[:s.nameAt]...), target...), query[s.after:]...)
+			if v.toldSQL != nil {
+				v.toldSQL.sql = &sqlWork{edits: []edit{{
+					c.characters(query[:s.nameAt]), c.characters(query[s.nameAt:s.after]), c.characters([]byte(target)),
+				}}}
+			}
 		}
 	}
 	if r != nil {
@@ -330,13 +341,18 @@ func parsesSQL(body []byte) bool {
 	return ok && mayNameStatements(query)
 }
 
-// sqlExecute deals with an Execute of the unnamed portal, whose statement uses
-// names or changes them: it notes that, pushes what is owed, and appends what has to
-// come before.
-func (c *Client) sqlExecute(out []byte) []byte {
+// usesNames reports whether the text of such a Parse does name prepared
+// statements.
+func (c *Client) usesNames(body []byte) bool {
+	query, _, _ := wire.CutString(body)
+	list, _ := c.sqlStatements(query)
+	return len(list) > 0
+}
+
+// sqlExecute deals with an Execute that means r: it notes that, pushes what is
+// owed, and appends what has to come before.
+func (c *Client) sqlExecute(out []byte, r ref) []byte {
 	v, t := c.server, &c.w.p.statements
-	r := *v.portalSQL
-	v.portalSQL = nil
 	switch have := c.names[r.name]; {
 	case r.what == refUse:
 	case r.what == refAll:
@@ -582,7 +598,7 @@ func (c *Client) changesSQL(typ byte, is naming, b []byte) bool {
 	case typ == wire.Parse:
 		return is == namesBare && parsesSQL(b[wire.HeaderLen+1:])
 	case typ == wire.Execute:
-		return v.portalSQL != nil && (len(b) == wire.HeaderLen || b[wire.HeaderLen] == 0)
+		return v.executesSQL(b) != nil || len(v.portals) > 0 && bytes.IndexByte(b[wire.HeaderLen:], 0) < 0
 	}
 	return false
 }
@@ -593,12 +609,18 @@ func (c *Client) sql(out []byte, typ byte, msg []byte) []byte {
 	v := c.server
 	switch typ {
 	case wire.Query:
-		v.bareOf, v.portalSQL = 0, nil
+		v.bareOf = 0
+		v.bindSQL(nil, nil)
+		c.forget("")
 		return c.sqlQuery(out, msg)
 	case wire.Parse:
 		out = c.sqlParse(out, "", msg[wire.HeaderLen+1:], owedParse, nil)
 		v.bareOf, v.bareSQL = c.id, v.toldSQL
 		return out
 	}
-	return append(c.sqlExecute(out), msg...)
+	if r := v.executesSQL(msg); r != nil {
+		return append(c.sqlExecute(out, *r), msg...)
+	}
+	v.ledger.push(owedExecute)
+	return append(out, msg...)
 }

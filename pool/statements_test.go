@@ -360,18 +360,44 @@ func TestUnnamedStatement(t *testing.T) {
 	s.answers(reply('1', '2'), done, idle)
 	a.gets(reply('2'), done, idle)
 
-	// On its own server it may be used again, until a simple query takes it away.
-	a.send(join(bind(""), sync))
-	s.asked(join(bind(""), sync))
-	s.answers(reply('2'), idle)
-	a.gets(reply('2'), idle)
-	b.send(request('Q', "select 1"))
+	// Once it was used it is not kept, and a simple query takes it away.
+	gone := func() {
+		a.send(join(closing(""), bind(""), sync))
+		s.asked(join(bind("PGBOUNCER_0"), sync))
+		s.answers(none(`prepared statement "PGBOUNCER_0"`), idle)
+		a.gets(reply('3'), none("unnamed prepared statement"), idle)
+	}
+	gone()
+	a.send(join(parse("", "select 'a'"), sync))
+	s.answers(reply('1'), idle)
+	a.send(request('Q', "select 1"))
 	s.answers(done, idle)
-	s.server.out, b.out = nil, nil
-	a.send(join(closing(""), bind(""), sync))
-	s.asked(join(bind("PGBOUNCER_0"), sync))
-	s.answers(none(`prepared statement "PGBOUNCER_0"`), idle)
-	a.gets(reply('3'), none("unnamed prepared statement"), idle)
+	s.server.out, a.out = nil, nil
+	gone()
+}
+
+// TestUnnamedStatementOfBefore: a server that has what its client prepared there
+// once does not pass it off as what the client has prepared elsewhere since.
+func TestUnnamedStatementOfBefore(t *testing.T) {
+	s, a := newStage(t, "default_pool_size = 2")
+	b := s.join()
+	first := s.server
+	a.send(join(parse("", "select 'old'"), sync))
+	s.answers(reply('1'), idle)
+	b.send(join(parse("named", "select 1"), sync))
+	n := len(s.loop.conns)
+	a.send(join(parse("", "select 'new'"), sync))
+	s.serve()
+	s.server = s.loop.conns[n]
+	s.asked(join(parse("", "select 'new'"), sync))
+	s.answers(reply('1'), idle)
+	s.server = first
+	s.answers(reply('1'), idle)
+	s.server.out, a.out = nil, nil
+	a.send(join(bind(""), execute, sync))
+	s.asked(join(parse("", "select 'new'"), bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
 }
 
 func TestStatementsOfAClientAreBounded(t *testing.T) {

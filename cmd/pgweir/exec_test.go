@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
+	"flag"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -298,6 +301,27 @@ func TestExecShutdown(t *testing.T) {
 		t.Errorf("the command says %q", got)
 	}
 	p.exits(125, "the pooler has been shut down; telling sh to end")
+}
+
+// docs/heroku.md has each variable that the help names.
+func TestExecPage(t *testing.T) {
+	_, help, err := parseExec([]string{"--help"}, nil)
+	if !errors.Is(err, flag.ErrHelp) {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/heroku.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := regexp.MustCompile(`\[(PGWEIR_\w+)\]`).FindAllStringSubmatch(help, -1)
+	if len(variables) < 10 {
+		t.Errorf("the help names %d variables", len(variables))
+	}
+	for _, v := range variables {
+		if v[1] != "PGWEIR_NAME" && !strings.Contains(string(page), "| `"+v[1]+"` |") {
+			t.Errorf("the page lacks %s", v[1])
+		}
+	}
 }
 
 func TestExecPrintConfig(t *testing.T) {

@@ -34,7 +34,7 @@ func (p *process) configureTLS(snap *configs.Snapshot) error {
 			p.log.Log(pool.Warning, "", note)
 		}
 	}
-	if made {
+	if made && snap.Main.ClientTLSSSLMode.Required() { // who only allows it expects nothing of it
 		p.log.Log(pool.Warning, "", "client_tls_cert_file is not set: clients are shown a certificate made for this process, which nobody can verify")
 	}
 	commit()

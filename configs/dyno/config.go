@@ -2,6 +2,7 @@ package dyno
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,10 +38,26 @@ func (s *Sidecar) Snapshot() (*configs.Snapshot, error) {
 		return nil, err
 	}
 	snap, err := configs.ParseFiles(iniName, map[string]string{iniName: ini.String(), usersName: s.userlist(plain)})
-	if p, ok := err.(configs.Problem); ok && p.Line > 0 && ini.origins[p.Line-1] != "" {
-		return nil, fmt.Errorf("%s: %s", ini.origins[p.Line-1], p.Text)
+	var p configs.Problem
+	if errors.As(err, &p) {
+		return nil, ini.blame(p)
 	}
-	return snap, err
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range snap.Warnings {
+		snap.Warnings[i] = ini.blame(w)
+	}
+	return snap, nil
+}
+
+// blame has a problem of a line name the line's origin in place of the file,
+// which nobody has written.
+func (t *text) blame(p configs.Problem) configs.Problem {
+	if p.File == iniName && p.Line > 0 && t.origins[p.Line-1] != "" {
+		p.File, p.Line = t.origins[p.Line-1], 0
+	}
+	return p
 }
 
 // Text is the configuration as people may see it: the pgbouncer.ini with the

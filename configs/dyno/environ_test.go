@@ -182,6 +182,14 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// A value that counts as another one is told with where it comes from.
+func TestSnapshotWarnings(t *testing.T) {
+	_, snap := setUp(t, Options{}, someURL, "PGWEIR_POOL_SIZE=-1")
+	if len(snap.Warnings) != 1 || snap.Warnings[0].Error() != "PGWEIR_POOL_SIZE: default_pool_size = -1 counts as 0" {
+		t.Errorf("the warnings: %v", snap.Warnings)
+	}
+}
+
 // Names and passwords with quotes and spaces stay what they are.
 func TestQuotes(t *testing.T) {
 	s, snap := setUp(t, Options{}, "DATABASE_URL=postgres://o%27u%22x:p%27%20%22q%20%3B@h/a%20b")

@@ -106,6 +106,8 @@ counted: where nothing failed there is one for each request that was served, no 
 - **session SETs**: the same as the first, and each connection begins with seven SETs, as those of Rails do, whose values
   are different for each connection. They are read back before and after the work; a request fails that finds another's.
   Both poolers have `+"`PGBOUNCER_POOL_MODE=session`"+`: a connection keeps its server.
+- **startup options**: an app that asks for such values when it connects (`+"`options=-c statement_timeout=…`"+` in its URL) keeps
+  them in transaction mode, too. PgBouncer refuses these connections.
 - **dynos**: three, each with `+"`pgweir exec`"+`, `+"`PGWEIR_PLAN=heroku:essential-0`"+` and `+"`PGWEIR_PLAN_PROCESSES=3`"+`, and a third of
   the visitors. One stays, two start and stop, %d times, by SIGTERM to all their processes at once. The app cut %d connections
   of visitors when it ended; those are no failures.

@@ -25,6 +25,7 @@ var scenarios = []scenario{
 	{"gevent workers", "gevent 2", "/page", configVars, []front{direct, pgweir}},
 	{"sync workers", "sync 32", "/page", configVars, nil},
 	{"session SETs", "gevent 2", "/session", append([]string{sessionVar}, configVars...), []front{pgweir}},
+	{"startup options", "gevent 2", "/options", configVars, []front{pgweir}},
 }
 
 // dynosName is the scenario in which dynos come and go.
@@ -83,7 +84,8 @@ func (s *stage) alternate(ctx context.Context, sc scenario) (rows []*row, err er
 			}
 		}
 	}
-	if base := of[pgbouncer]; base != nil {
+	served := func(_ int, v *visits) float64 { return v.perSecond() }
+	if base := of[pgbouncer]; base != nil && median(base.rounds, served) > 0 {
 		for _, r := range rows {
 			r.ratio = median(r.rounds, func(i int, v *visits) float64 { return v.perSecond() / base.rounds[i].perSecond() })
 		}

@@ -129,6 +129,28 @@ def session(request):
     return answer
 
 
+def options(request):
+    """The same for an app that says what it wants when it connects, in the options
+    of its URL."""
+    tenant = random.randint(1, 999)
+    wanted = {
+        "client_min_messages": random.choice(["warning", "error", "notice"]),
+        "statement_timeout": f"{10_000 + tenant}ms",
+        "lock_timeout": f"{20_000 + tenant}ms",
+        "search_path": f"tenant_{tenant}, public",
+    }
+    told = {"options": " ".join("-c " + f"{name}={value}".replace(" ", r"\ ") for name, value in wanted.items())}
+    ours = connection.settings_dict
+    connection.settings_dict = {**ours, "OPTIONS": {**ours["OPTIONS"], **told}}
+    try:
+        compare(wanted)
+        answer = page(request)
+        compare(wanted)
+    finally:
+        connection.settings_dict = ours
+    return answer
+
+
 def compare(wanted):
     with connection.cursor() as cursor:
         for name, value in wanted.items():
@@ -138,7 +160,7 @@ def compare(wanted):
                 raise AssertionError(f"{name} is {got!r}, not {value!r}")
 
 
-urlpatterns = [path("up", up), path("page", page), path("session", session)]
+urlpatterns = [path("up", up), path("page", page), path("session", session), path("options", options)]
 application = get_wsgi_application()
 
 # Django loads these when they are first used; here it is before gunicorn forks,
