@@ -30,7 +30,7 @@ type budget struct {
 	live    int      // what Postgres said last that it allows: 0 is no limit, below it has not said yet
 	refusal *refusal // nil: Postgres let everybody in lately
 	refused uint64   // logins that Postgres refused because it was full
-	claims  []*Shard // those that the budget keeps waiting, in the order of their coming
+	claims  []*Shard // those that the budget keeps waiting
 	seeker  *Shard   // the first of them that nothing on its way will serve, nil if there is none
 	news    bool     // it has not heard of that yet: nextLocked tells it
 
@@ -151,20 +151,22 @@ func (b *budget) count(open, logins, leaving int) {
 }
 
 // before orders claims: first those whose pool has fewest servers, of these the
-// one that has got a server longest ago, and of the same pool in the order of
-// their coming, in which b.claims is.
+// one that has got a server longest ago, then in the order of their coming. Who
+// has no claim yet comes behind. The order is the same in all budgets, so of
+// those that several budgets keep waiting the first is let in by each that has
+// room, and others can't wait for each other in a circle.
 func before(s, o *Shard) int {
-	return cmp.Or(cmp.Compare(s.pool.size.Load(), o.pool.size.Load()), cmp.Compare(s.pool.gained.Load(), o.pool.gained.Load()))
+	return cmp.Or(
+		cmp.Compare(s.pool.size.Load(), o.pool.size.Load()),
+		cmp.Compare(s.pool.gained.Load(), o.pool.gained.Load()),
+		cmp.Compare(s.ticket-1, o.ticket-1), // none is the highest
+	)
 }
 
 // rank is how many claims come before one of s, which need not have one yet.
 func (b *budget) rank(s *Shard) (n int) {
-	behind := false // the claims that came after that of s
 	for _, o := range b.claims {
-		switch d := before(o, s); {
-		case o == s:
-			behind = true
-		case d < 0 || d == 0 && !behind:
+		if o != s && before(o, s) < 0 {
 			n++
 		}
 	}
@@ -193,8 +195,12 @@ func (b *budget) room(now wire.Time) int {
 }
 
 // refuses returns the budget of l that has no room for another server, nil if
-// all have.
+// all have. If several have none it is the one with which a has its claim: a
+// claim that went to and fro would wake others each time.
 func (l budgets) refuses(a *ask) *budget {
+	if s := a.shard; s != nil && slices.Contains(l, s.claims) && !s.claims.admits(a) {
+		return s.claims
+	}
 	for _, b := range l {
 		if !b.admits(a) {
 			return b
@@ -262,18 +268,30 @@ func (l budgets) nextLocked(now wire.Time) (next []*Shard) {
 	return next
 }
 
-// wakeShards lets them try again to open servers.
+// wakeShards lets them try again to open servers. Who is woken twice before it
+// comes to that looks once.
 func wakeShards(shards []*Shard) {
 	for _, s := range shards {
-		s.w.loop.Post(s.provide)
+		if s.woken.CompareAndSwap(false, true) {
+			s.w.loop.Post(func() {
+				s.woken.Store(false)
+				s.provide()
+			})
+		}
 	}
 }
 
-// stake enters s among those that b keeps waiting.
+// stake enters s among those that b keeps waiting. A claim with another budget
+// ends, and leaves its ticket.
 func (p *Pooler) stake(s *Shard, b *budget) {
 	p.mu.Lock()
+	ticket := s.ticket
 	next := s.withdrawLocked().nextLocked(s.w.now())
-	s.claims = b
+	if ticket == 0 {
+		p.tickets++
+		ticket = p.tickets
+	}
+	s.claims, s.ticket = b, ticket
 	b.claims = append(b.claims, s)
 	b.update()
 	next = append(next, budgets{b}.nextLocked(s.w.now())...)
@@ -296,7 +314,7 @@ func (s *Shard) withdrawLocked() budgets {
 	if b == nil {
 		return nil
 	}
-	s.claims = nil
+	s.claims, s.ticket = nil, 0
 	b.claims = slices.DeleteFunc(b.claims, func(o *Shard) bool { return o == s })
 	if len(b.claims) == 0 {
 		b.claims = nil

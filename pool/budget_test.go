@@ -22,8 +22,8 @@ func tenant(name string, servers int, gained time.Duration) *Shard {
 
 // claim has b keep those waiting, in that order.
 func claim(b *budget, shards ...*Shard) {
-	for _, s := range shards {
-		s.claims = b
+	for i, s := range shards {
+		s.claims, s.ticket = b, uint64(i)+1
 		b.pools = append(b.pools, s.pool)
 	}
 	b.claims = shards

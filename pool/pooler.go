@@ -146,6 +146,7 @@ type Pooler struct {
 	users     map[string]*User
 	retired   retired
 	budgets   map[budgetKey]*budget
+	tickets   uint64                    // given to claims
 	tenants   map[budgetKey][]*Database // see tenantsLocked; nil: to be found out
 	keys      map[string]*auth.Keys     // by user, from SCRAM logins
 	peers     map[int]*peer             // by id

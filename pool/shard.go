@@ -2,6 +2,7 @@ package pool
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgweir/pgweir/wire"
@@ -36,8 +37,14 @@ type Shard struct {
 
 	waits *waits // nil until somebody waits
 
-	claims  *budget // WaitPlan: which one; guarded by Pooler.mu, and changed on this loop only
-	resting bool    // seek will be called again
+	// WaitPlan: with which budget it has its claim, and its number in the order
+	// of coming. Guarded by Pooler.mu, and changed on this loop only.
+	claims *budget
+	ticket uint64
+
+	woken   atomic.Bool // for what a budget has to offer: provide will be called
+	seeking bool        // another shard was asked to give up a server, and has not answered
+	resting bool        // seek will be called again
 
 	rolesAsked wire.Time // when a server was last asked what it is
 

@@ -64,6 +64,9 @@ func (v *Server) offer() {
 
 // seek has an idle server closed for s, whose claim b can't meet.
 func (s *Shard) seek(b *budget) {
+	if s.seeking {
+		return
+	}
 	p := s.w.p
 	p.mu.Lock()
 	l, later := b.victim(s, s.w.now())
@@ -71,7 +74,7 @@ func (s *Shard) seek(b *budget) {
 	switch {
 	case l != nil:
 		from := l.shard.Load()
-		from.w.loop.Post(func() { from.surrender(b, s) })
+		s.seeking = from.w.loop.Post(func() { from.surrender(b, s) })
 	case later && !s.resting:
 		s.resting = true
 		p.opts.After(rest, func() {
@@ -147,5 +150,8 @@ func (s *Shard) surrender(b *budget, to *Shard) {
 			v.close(fmt.Sprintf("evicted for %v", WaitPlan), true)
 		}
 	}
-	to.w.loop.Post(to.provide) // somebody may have been faster, and another pool may have one
+	to.w.loop.Post(func() {
+		to.seeking = false
+		to.provide() // somebody may have been faster, and another pool may have one
+	})
 }

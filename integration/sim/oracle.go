@@ -485,6 +485,8 @@ func (c *client) failed(f wire.Fields) {
 		ok = verb == "copyin"
 	case "22023", "42704":
 		ok = verb == "set"
+	case "26000", "42P05": // a cancelled PREPARE or DEALLOCATE has changed nothing
+		ok = f.Code == e.code || c.cancels > 0
 	default:
 		ok = f.Code == e.code
 	}
@@ -541,7 +543,7 @@ func (c *client) since(t wire.Time, key string) bool {
 func (c *client) mayBeTold(f wire.Fields) bool {
 	w := c.w
 	text := f.Message
-	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.tight
+	failing := w.set.dialFaults > 0 || w.set.faults > 0 || w.pg.tight || w.set.attachFails
 	// The pool is a new one, and nobody has sent the password again.
 	forgotten := w.set.passthrough() && (failing || w.books.kills > 0 || w.set.removals > 0 || w.operator.acts)
 	switch {
