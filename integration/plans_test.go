@@ -121,8 +121,8 @@ func sharePlan(t *testing.T, query string) {
 	}
 	watch.stop(t)
 	fair := 0.95
-	if seconds < 30 { // a few turns of each pool: the scheduler's part is larger
-		fair = 0.85
+	if seconds < 30 { // a few turns of each pool, on a machine that has other things to do: only that none starves
+		fair = 0.5
 	}
 	if jain := sum * sum / (pools * squares); jain < fair {
 		t.Errorf("Jain's index of what the pools were served is %.3f", jain)

@@ -14,7 +14,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "TestSeed: the `seed` to run again, with a trace under -v")
-	seedsFlag = flag.Int("seeds", 300, "TestSeeds: how many seeds to run")
+	seedsFlag = flag.Int("seeds", 1000, "TestSeeds: how many seeds to run")
 	fromFlag  = flag.Uint64("from", 1, "TestSeeds: the first seed")
 )
 
