@@ -443,6 +443,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	for key, s := range p.retired.pools {
 		if conf := cmp.Or(snap.Database(key.database), snap.Auto(key.database)); conf != nil {
 			p.arrangeLocked(s, conf, key.user)
+			s.bequeath()
 		}
 	}
 	p.pinLocked(snap)

@@ -167,6 +167,16 @@ func (p *Pooler) pinLocked(snap *configs.Snapshot) {
 	}
 }
 
+// bequeath marks the budgets that servers of s count in: the pool of these is
+// gone.
+func (s *slots) bequeath() {
+	for _, t := range s.seats {
+		for _, b := range t.all() {
+			b.inherited = b.inherited || t.open > 0
+		}
+	}
+}
+
 // count counts servers of t in and out. The caller holds mu.
 func (t *seat) count(open, logins, leaving int) {
 	t.open += open
