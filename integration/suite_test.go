@@ -169,14 +169,21 @@ func startMortal(t *testing.T, c pooler.Config, env ...string) *pooler.Pooler {
 		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}
-		if strings.Contains(p.Log(), "DATA RACE") || strings.Contains(p.Log(), "panic:") {
-			t.Error("the pooler's log tells of a race or a panic")
+		for _, trouble := range []string{"DATA RACE", "panic:"} {
+			if _, rest, found := strings.Cut(p.Log(), trouble); found {
+				t.Errorf("the pooler's log tells of a %s%s", trouble, head(rest, 60))
+			}
 		}
 		if t.Failed() {
 			t.Logf("the pooler's log ends:\n%s", lastLines(p.Log(), 60))
 		}
 	})
 	return p
+}
+
+func head(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[:min(n, len(lines))], "\n")
 }
 
 func lastLines(text string, n int) string {

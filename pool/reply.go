@@ -15,9 +15,19 @@ const maxMessage = 1<<30 + 8<<10
 // is looked at: a ParameterStatus, or an error that answers pgweir itself.
 const maxWhole = 64 << 10
 
-// Data implements wire.Handler: what a server says goes to its client, in one
-// piece as far as it goes, and the ledger says when it is over.
+// Data implements wire.Handler. Nobody is given a server before the read is
+// over: afterwards v may be another loop's.
 func (v *Server) Data(b []byte) {
+	w := v.shard.w
+	w.reading = true
+	v.read(b)
+	w.reading = false
+	w.serve()
+}
+
+// read passes on what a server says to its client, in one piece as far as it
+// goes. The ledger says when it is over.
+func (v *Server) read(b []byte) {
 	if v.part != nil {
 		b, v.part = v.shard.w.join(v.part, b), nil
 	}
@@ -106,7 +116,7 @@ func (v *Server) Data(b []byte) {
 		c.proceed()
 	}
 	c := v.client
-	switch { // afterwards v may be another loop's
+	switch {
 	case v.leaving:
 		v.leaving = false
 		v.settle()

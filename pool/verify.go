@@ -152,7 +152,7 @@ func bug(format string, args ...any) {
 
 // verify walks the lists of w.
 func (w *Worker) verify(a *sums) {
-	if w.serving || len(w.released) != 0 {
+	if w.reading || w.serving || len(w.released) != 0 {
 		bug("loop %d still has servers to give out", w.index)
 	}
 	if int(w.starving.Load()) != len(w.hungry) {

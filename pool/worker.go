@@ -36,10 +36,12 @@ type Worker struct {
 	lookups    map[question]*lookup // the auth_queries under way here
 	trials     map[tried]*trial     // the passwords under trial here
 
-	// released are servers on their way to whoever needs them next, and
-	// serving is set while somebody works that queue off: a release inside a
-	// release must not recurse.
+	// released are servers on their way to whoever needs them next. They stay
+	// there while a server is being read, for that may be one of them, and
+	// while somebody works the queue off: a release inside a release must not
+	// recurse.
 	released []*Server
+	reading  bool
 	serving  bool
 
 	hungry   []*Shard     // those whose waiters wait for a slot
@@ -134,10 +136,18 @@ func (w *Worker) join(part, b []byte) []byte {
 	return w.joined
 }
 
-// offer gives v, which is free, to whoever needs a server of its pool next.
+// offer gives v, which is free, to whoever needs a server of its pool next, as
+// soon as nothing is read from a server.
 func (w *Worker) offer(v *Server) {
 	w.released = append(w.released, v)
-	if w.serving {
+	if !w.reading {
+		w.serve()
+	}
+}
+
+// serve gives away the servers that were offered.
+func (w *Worker) serve() {
+	if w.serving || len(w.released) == 0 {
 		return
 	}
 	w.serving = true
