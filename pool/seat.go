@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,10 +58,13 @@ func planKey(conf *configs.Database, plan *configs.Plan, server, user string) bu
 
 // sitLocked gives q its seat, as the configuration in force says.
 func (p *Pooler) sitLocked(q *Pool) {
-	conf, old := q.db.conf.Load(), q.seat
+	conf, old := q.db.conf.Load(), q.seat.all()
+	if q.db.removed.Load() { // what is left of it counts for whoever comes by that name
+		conf = cmp.Or(p.Snapshot().Auto(q.db.Name), conf)
+	}
 	q.seat = q.seatAt(place(conf, &p.Snapshot().Main), conf.DBName)
 	p.arrangeLocked(q.slots, conf, q.user.Name)
-	p.leadLocked(q, old.all())
+	p.leadLocked(q, old)
 }
 
 // arrangeLocked lets the servers that s counts, of conf's entry and that user,

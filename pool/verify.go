@@ -429,6 +429,11 @@ func (p *Pooler) checkBudgets(a *sums, quiet bool) {
 		if b.leaving != a.leaving[b] {
 			bug("%v counts %d farewells, and has %d", key, b.leaving, a.leaving[b])
 		}
+		for _, q := range b.pools {
+			if !slices.Contains(q.seat.all(), b) {
+				bug("%v lists the pool %v, which leads elsewhere", key, q)
+			}
+		}
 		if len(b.claims) != a.claims[b] {
 			bug("%v lists %d claims, and has %d", key, len(b.claims), a.claims[b])
 		}
