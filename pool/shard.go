@@ -356,9 +356,10 @@ func (s *Shard) supply() {
 }
 
 // open opens as many servers as there are waiters without one, as far as the
-// limits allow, and notes which one does not.
+// limits allow, and notes which one does not. Those that are on their way are no
+// help to one that awaits a server of its own.
 func (s *Shard) open() {
-	for s.opening.n+s.tested.n < s.waiting.n {
+	for s.blocked || s.opening.n+s.tested.n < s.waiting.n {
 		c := s.waiting.head
 		a := ask{now: s.w.now(), shard: s, oldest: c.queryStart, anew: c.login != nil && c.login.trial != nil}
 		a.instead = c.awaitsOwn() && s.idle.n > 0 // see exchange
@@ -368,6 +369,7 @@ func (s *Shard) open() {
 			return
 		}
 		if c.awaitsOwn() {
+			s.blocked = false
 			s.connectFor(c, a.seat)
 		} else {
 			s.connect(a.seat)
