@@ -205,7 +205,7 @@ func (c *Client) fail(f wire.Fields) {
 		c.log(Warning, text)
 	}
 	midway := c.server != nil && c.server.torn() || c.login != nil && c.login.phase == phaseHandshake
-	if !midway { // within a message, or a handshake, nothing can be said
+	if !midway && c.state != ClientCancel { // within a message, or a handshake, or to a cancel request nothing can be said
 		w.scratch = wire.AppendError(w.scratch[:0], f)
 		c.conn.Write(w.scratch)
 	}

@@ -154,6 +154,8 @@ func (w *Worker) serve() {
 	for i := 0; i < len(w.released); i++ { // grows meanwhile
 		if v := w.released[i]; v.state != ServerClosed {
 			v.shard.take(v)
+		} else {
+			v.shard.provide() // for those who counted on v
 		}
 	}
 	w.released = w.released[:0]

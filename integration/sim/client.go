@@ -274,6 +274,7 @@ func (c *client) closed(reset bool) {
 	case c.abused, c.goodbye, reset && c.slow, len(c.fatals) > 0, w.stopped:
 	case stage != stageReady && (!c.right || c.k.lost): // half a packet, or no descriptor
 	case stage == stageLogin && c.k.secret && !c.granted && c.mayBeCut():
+	case strings.Contains(string(c.in), "SFATAL\x00C08P01") && c.in[0] == wire.ErrorResponse: // it did not read all of that in time
 	case strings.Contains(string(c.in), "SFATAL\x00C08P01"):
 		w.failf("%v: told why it ends in the middle of a message", c.k)
 	case len(c.in) > 0 && w.cutFrom > 0 && w.now >= w.cutFrom: // cut by a drain
