@@ -144,7 +144,7 @@ input:
 					bare, v.bareOf = nil, 0 // it takes the unnamed ones away
 					v.bindSQL(nil, nil)
 					c.forget("")
-				case typ == wire.Parse && c.tracks():
+				case typ == wire.Parse: // also of a name that is not tracked: a reload may change that within a batch
 					v.bareOf, v.bareSQL = c.id, nil
 					c.forget("")
 					if bare = nil; naming == namesBare {
