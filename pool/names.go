@@ -309,10 +309,16 @@ func (v *Server) bindBare(bind []byte) {
 	}
 }
 
+// maxPortals is of how many portals it is noted what they mean for names. Who
+// binds more at a time loses track, and the server forgets all names afterwards.
+const maxPortals = 1 << 10
+
 // bindSQL notes what an Execute of the portal will mean, nil if it changes or
 // uses no names.
 func (v *Server) bindSQL(portal []byte, r *ref) {
 	switch {
+	case r != nil && len(v.portals) >= maxPortals:
+		v.strays = true
 	case r == nil && len(v.portals) > 0:
 		delete(v.portals, string(portal))
 	case r != nil && v.portals == nil:
