@@ -2,6 +2,8 @@ package integration
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,18 +14,20 @@ import (
 	"github.com/pgweir/pgweir/integration/pooler"
 )
 
-// draining starts a pooler that drains at SIGTERM.
-func draining(t *testing.T, grace string) (p *pooler.Pooler, database string) {
+// draining starts a pooler that drains at SIGTERM, and says how it is on w.
+func draining(t *testing.T, grace string) (p *pooler.Pooler, database string, w web) {
 	t.Helper()
 	if suite.pgbouncer {
 		t.Skip("PgBouncer has no drain")
 	}
 	database = ownDatabase(t, suite.postgres)
+	w = web{freePort(t)}
 	p = startMortal(t, manyOverFew(suite.postgres, database, map[string]string{
+		"http_listen":   fmt.Sprintf("127.0.0.1:%d", w.port),
 		"sigterm_mode":  "drain",
 		"sigterm_grace": grace,
 	}))
-	return p, database
+	return p, database, w
 }
 
 // toldToGo waits for the word that ends conn.
@@ -39,15 +43,17 @@ func toldToGo(t *testing.T, conn *pgx.Conn) {
 // TestDrain sends clients away, but lets a transaction come to its end.
 func TestDrain(t *testing.T) {
 	begin(t)
-	p, database := draining(t, "10")
+	p, database, w := draining(t, "10")
 	idle := connect(t, p, database, pgx.QueryExecModeExec)
 	busy := connect(t, p, database, pgx.QueryExecModeExec)
 	tx, err := busy.Begin(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.want(t, "/readyz", http.StatusOK, "ok\n")
 	signal(t, p, syscall.SIGTERM)
 	noNewcomers(t, p, database)
+	w.want(t, "/readyz", http.StatusServiceUnavailable, "shutting down\n")
 	for _, sql := range []string{"create table kept (a int)", "insert into kept values (1)"} {
 		if _, err := tx.Exec(testContext(t), sql); err != nil {
 			t.Errorf("in a transaction from before SIGTERM: %v", err)
@@ -67,7 +73,7 @@ func TestDrain(t *testing.T) {
 // TestDrainIsOver cuts who does not come to an end, and says so.
 func TestDrainIsOver(t *testing.T) {
 	begin(t)
-	p, database := draining(t, "1")
+	p, database, _ := draining(t, "1")
 	conn := connect(t, p, database, pgx.QueryExecModeExec)
 	if _, err := conn.Begin(testContext(t)); err != nil {
 		t.Fatal(err)
