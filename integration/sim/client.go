@@ -488,7 +488,8 @@ type canceller struct {
 }
 
 func (q *canceller) read(p []byte) {
-	if p[0] != wire.ErrorResponse || !strings.Contains(string(p), "connections") {
+	text := string(p)
+	if p[0] != wire.ErrorResponse || !strings.Contains(text, "connections") && !strings.Contains(text, "client_login_timeout") {
 		q.w.failf("%v is told %s", q.k, show(p))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/secure"
 )
 
@@ -98,6 +100,13 @@ func (s *shake) feed(p []byte, ended bool) {
 	s.come.Signal()
 }
 
+// inClear reports whether a handshake has failed because of an error that was
+// told in clear: who speaks first may hear it before it has said a word.
+func inClear(err error) bool {
+	r, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok && r.RecordHeader[0] == wire.ErrorResponse
+}
+
 // encrypt lets the peer do a handshake. In the step after its end, unless the
 // connection has ended, done is called.
 func (k *socket) encrypt(done func()) {
@@ -114,7 +123,7 @@ func (k *socket) encrypt(done func()) {
 			switch {
 			case k.shake != s:
 				return
-			case err != nil && k.shut: // a reason in clear; closed tells
+			case err != nil && (k.shut || inClear(err)): // a reason in clear; closed tells
 				k.shake, k.deaf = nil, true
 				return
 			case err != nil:
