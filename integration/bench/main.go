@@ -17,13 +17,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // options come from the environment.
@@ -86,10 +85,10 @@ func run(ctx context.Context, pgweir string) (err error) {
 }
 
 func environment(pgweir string) (o options, err error) {
-	if o.rounds, err = number("BENCH_ROUNDS", 3); err != nil {
+	if o.rounds, err = sandbox.Number("BENCH_ROUNDS", 3); err != nil {
 		return o, err
 	}
-	seconds, err := number("BENCH_SECONDS", 4)
+	seconds, err := sandbox.Number("BENCH_SECONDS", 4)
 	if err != nil {
 		return o, err
 	}
@@ -98,41 +97,16 @@ func environment(pgweir string) (o options, err error) {
 		return o, fmt.Errorf("BENCH_ONLY: %w", err)
 	}
 	o.report = cmp.Or(os.Getenv("BENCH_REPORT"), "integration/bench/report.md")
-	if o.pgweir, err = program(pgweir); err != nil {
+	if o.pgweir, err = sandbox.Program(pgweir); err != nil {
 		return o, fmt.Errorf("%w; make build makes it", err)
 	}
-	if o.pgbouncer, err = program(cmp.Or(os.Getenv("BENCH_PGBOUNCER"), "pgbouncer")); err != nil {
+	if o.pgbouncer, err = sandbox.Program(cmp.Or(os.Getenv("BENCH_PGBOUNCER"), "pgbouncer")); err != nil {
 		return o, fmt.Errorf("%w; apt-get install pgbouncer, or set BENCH_PGBOUNCER", err)
 	}
-	if o.haproxy, err = program("haproxy"); err != nil {
+	if o.haproxy, err = sandbox.Program("haproxy"); err != nil {
 		return o, fmt.Errorf("%w; apt-get install haproxy", err)
 	}
 	return o, nil
-}
-
-func number(name string, otherwise int) (int, error) {
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%s = %q is not a positive number", name, text)
-	}
-	return n, nil
-}
-
-// program returns the absolute path of a program on the PATH, or in /usr/sbin,
-// which is not on everybody's.
-func program(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		var missing error
-		if path, missing = exec.LookPath("/usr/sbin/" + name); missing != nil {
-			return "", err
-		}
-	}
-	return filepath.Abs(path)
 }
 
 // raiseDescriptors lets this process and the programs it starts open as many

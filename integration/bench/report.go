@@ -4,11 +4,12 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // machine is what the figures were measured on and with.
@@ -29,8 +30,8 @@ func (b *bench) machine(ctx context.Context) (m machine, err error) {
 		return first
 	}
 	m.kernel = line("uname", "-sr")
-	m.processor = field("/proc/cpuinfo", "model name")
-	m.memory = field("/proc/meminfo", "MemTotal")
+	m.processor = sandbox.Field("/proc/cpuinfo", "model name")
+	m.memory = sandbox.Field("/proc/meminfo", "MemTotal")
 	m.versions = []string{
 		line(b.options.pgweir, "--version") + " (" + runtime.Version() + ")",
 		line(b.options.pgbouncer, "--version"),
@@ -38,20 +39,6 @@ func (b *bench) machine(ctx context.Context) (m machine, err error) {
 		"PostgreSQL " + b.postgres.Install.Version,
 	}
 	return m, nil
-}
-
-// field returns the value of the first "name : value" line of a /proc file.
-func field(path, name string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	for line := range strings.Lines(string(data)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
 
 // report is the text for people.

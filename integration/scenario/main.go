@@ -23,11 +23,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -72,10 +70,10 @@ func (o *options) complete() (err error) {
 	if o.quick {
 		rounds, seconds = 1, 3
 	}
-	if o.rounds, err = number("SCENARIO_ROUNDS", rounds); err != nil {
+	if o.rounds, err = sandbox.Number("SCENARIO_ROUNDS", rounds); err != nil {
 		return err
 	}
-	if seconds, err = number("SCENARIO_SECONDS", seconds); err != nil {
+	if seconds, err = sandbox.Number("SCENARIO_SECONDS", seconds); err != nil {
 		return err
 	}
 	o.length = time.Duration(seconds) * time.Second
@@ -87,42 +85,17 @@ func (o *options) complete() (err error) {
 			return err
 		}
 	}
-	if o.pgweir, err = program(o.pgweir); err != nil {
+	if o.pgweir, err = sandbox.Program(o.pgweir); err != nil {
 		return fmt.Errorf("%w; make build makes it", err)
 	}
 	if o.quick {
 		return nil
 	}
 	o.report = cmp.Or(os.Getenv("SCENARIO_REPORT"), "docs/scenarios.md")
-	if o.pgbouncer, err = program(cmp.Or(os.Getenv("SCENARIO_PGBOUNCER"), "pgbouncer")); err != nil {
+	if o.pgbouncer, err = sandbox.Program(cmp.Or(os.Getenv("SCENARIO_PGBOUNCER"), "pgbouncer")); err != nil {
 		return fmt.Errorf("%w; apt-get install pgbouncer, or set SCENARIO_PGBOUNCER", err)
 	}
 	return nil
-}
-
-func number(name string, otherwise int) (int, error) {
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%s = %q is not a positive number", name, text)
-	}
-	return n, nil
-}
-
-// program returns the absolute path of a program on the PATH, or in /usr/sbin,
-// which is not on everybody's.
-func program(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		var missing error
-		if path, missing = exec.LookPath("/usr/sbin/" + name); missing != nil {
-			return "", err
-		}
-	}
-	return filepath.Abs(path)
 }
 
 // errFailed means that a request has failed through pgweir.

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // report is the text for people.
@@ -124,7 +125,7 @@ pgweir exec gets the same variables, and nothing else.
 		first, _, _ := strings.Cut(string(out), "\n")
 		return first
 	}
-	fmt.Fprintf(&b, "- machine: %d × %s, %s of memory, %s\n", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), field("/proc/meminfo", "MemTotal"), line("uname", "-sr"))
+	fmt.Fprintf(&b, "- machine: %d × %s, %s of memory, %s\n", runtime.NumCPU(), sandbox.Field("/proc/cpuinfo", "model name"), sandbox.Field("/proc/meminfo", "MemTotal"), line("uname", "-sr"))
 	fmt.Fprintf(&b, "- %s (%s), %s, PostgreSQL %s\n", line(r.options.pgweir, "--version"), runtime.Version(), line(r.pgbouncer, "--version"), r.stage.postgres.Install.Version)
 	python := string(r.stage.python)
 	fmt.Fprintf(&b, "- %s, %s\n", line(python+"/python", "--version"), line(python+"/python", "-c", "from importlib.metadata import version as v; print(', '.join(f'{n} {v(n)}' for n in ('Django', 'gunicorn', 'gevent', 'psycopg')))"))
@@ -141,20 +142,6 @@ func (r *report) cut() (n int) {
 		}
 	}
 	return n
-}
-
-// field returns the value of the first "name : value" line of a /proc file.
-func field(path, name string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	for line := range strings.Lines(string(data)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.0f", d.Seconds()*1000) }

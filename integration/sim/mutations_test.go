@@ -80,7 +80,7 @@ var mutations = []mutation{
 	},
 	{
 		"an error does not skip to the Sync", "pool/ledger.go",
-		"	for l.n > 0 && l.first()&owedKind != owedSync {\n		l.drop()\n	}\n", "	l.drop()\n",
+		"	for l.n > 0 && l.first()&owedKind != owedSync {\n", "	for dropped := false; l.n > 0 && !dropped; dropped = true {\n",
 	},
 	{
 		"the Syncs that a COPY ignores are still owed", "pool/ledger.go",
