@@ -168,9 +168,13 @@ func (l *Loop) Run() {
 	l.guard((*Loop).runPosted)
 	l.dead = true
 	for _, c := range l.slots {
-		if c != nil {
-			c.kill()
+		if c == nil {
+			continue
 		}
+		if s := c.stream(); s != nil && c.state == open {
+			c.finish(s) // or the peer takes it for an attack, and complains
+		}
+		c.kill()
 	}
 	for _, ln := range l.listeners {
 		if ln != nil {
