@@ -168,13 +168,9 @@ func (l *Loop) Run() {
 	l.guard((*Loop).runPosted)
 	l.dead = true
 	for _, c := range l.slots {
-		if c == nil {
-			continue
+		if c != nil {
+			c.Abort()
 		}
-		if s := c.stream(); s != nil && c.state == open {
-			c.finish(s) // or the peer takes it for an attack, and complains
-		}
-		c.kill()
 	}
 	for _, ln := range l.listeners {
 		if ln != nil {
