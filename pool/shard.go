@@ -369,7 +369,6 @@ func (s *Shard) open() {
 			return
 		}
 		if c.awaitsOwn() {
-			s.blocked = false
 			s.connectFor(c, a.seat)
 		} else {
 			s.connect(a.seat)
