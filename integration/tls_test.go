@@ -146,7 +146,6 @@ func TestTLS(t *testing.T) {
 	t.Run("client certificates", e.clientCertificates)
 	t.Run("HBA", e.hba)
 	t.Run("made certificate", e.madeCertificate)
-	t.Run("servers", e.servers)
 	t.Run("psql", e.psql)
 	t.Run("renewal", e.renewal)
 	t.Run("reload", e.reload)
@@ -154,12 +153,13 @@ func TestTLS(t *testing.T) {
 	t.Run("switching", e.switching)
 	t.Run("cancel", e.cancel)
 	t.Run("injection", e.injection)
-	// All poolers have ended by now, and each session in good order.
+	// All these poolers have ended by now, and each session in good order.
 	for _, complaint := range []string{"unexpected eof", "could not receive data", "SSL error"} {
 		if strings.Contains(e.db.Log(), complaint) {
 			t.Errorf("Postgres complains of TLS, %q:\n%s", complaint, lastLines(e.db.Log(), 200))
 		}
 	}
+	t.Run("servers", e.servers)
 }
 
 // clients has drivers connect in each of their modes to poolers in each of
