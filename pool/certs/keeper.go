@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,22 +84,6 @@ func (k *Keeper) Refresh() (changed bool, err error) {
 	}
 	k.current.Store(config)
 	return true, nil
-}
-
-// stamp is by what a file's changes are noticed.
-type stamp struct {
-	written int64
-	size    int64
-}
-
-// stamps are those of the three files; zero where there is none.
-func (s Settings) stamps() (all [3]stamp) {
-	for i, path := range []string{s.CertFile, s.KeyFile, s.CAFile} {
-		if info, err := os.Stat(path); err == nil {
-			all[i] = stamp{info.ModTime().UnixNano(), info.Size()}
-		}
-	}
-	return all
 }
 
 // selfSigned makes a certificate for this machine alone, which nobody can

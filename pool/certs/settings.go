@@ -138,9 +138,22 @@ func (s Settings) Accept(own *tls.Certificate) (*tls.Config, error) {
 }
 
 // Connect makes the configuration for a connection to the server host, which
-// is named as in the connect string. Files are read each time: those that were
-// renewed serve at once.
+// is named as in the connect string.
 func (s Settings) Connect(host string) (*tls.Config, error) {
+	m, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return m.connect(s.Mode, host), nil
+}
+
+// material is what connections to servers have in common.
+type material struct {
+	base  *tls.Config
+	roots *x509.CertPool // nil: the system's
+}
+
+func (s Settings) read() (*material, error) {
 	c, err := s.config()
 	if err != nil {
 		return nil, err
@@ -159,14 +172,19 @@ func (s Settings) Connect(host string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch s.Mode {
+	return &material{c, roots}, nil
+}
+
+func (m *material) connect(mode configs.SSLMode, host string) *tls.Config {
+	c := m.base.Clone()
+	switch mode {
 	case configs.SSLVerifyCA:
-		c.VerifyConnection = func(state tls.ConnectionState) error { return verify(state, roots, "") }
+		c.VerifyConnection = func(state tls.ConnectionState) error { return verify(state, m.roots, "") }
 	case configs.SSLVerifyFull:
 		c.ServerName = host // the only mode that names it to the server
-		c.VerifyConnection = func(state tls.ConnectionState) error { return verify(state, roots, host) }
+		c.VerifyConnection = func(state tls.ConnectionState) error { return verify(state, m.roots, host) }
 	}
-	return c, nil
+	return c
 }
 
 // pair reads the certificate and its key.

@@ -194,6 +194,45 @@ func TestKeeper(t *testing.T) {
 	want("nothing")
 }
 
+// TestFiles has connections to servers share what they need, until it changes.
+func TestFiles(t *testing.T) {
+	f := folder(t.TempDir())
+	f.renew(t, "first")
+	settings := func(mode string) Settings {
+		return ForServers(load(t, "server_tls_sslmode = "+mode+"\nserver_tls_cert_file = "+f.path("cert")+"\nserver_tls_key_file = "+f.path("key")))
+	}
+	var files Files
+	connect := func(mode, host string) *tls.Config {
+		t.Helper()
+		c, err := files.Connect(settings(mode), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	one, two := connect("verify-full", "one"), connect("verify-full", "two")
+	if one.ServerName != "one" || two.ServerName != "two" || one.Certificates[0].Leaf != two.Certificates[0].Leaf {
+		t.Errorf("%q and %q don't share", one.ServerName, two.ServerName)
+	}
+	if c := connect("require", "one"); c.ServerName != "" || c.VerifyConnection != nil {
+		t.Error("other settings don't count")
+	}
+	f.renew(t, "second one")
+	if got := shown(connect("require", "one")); got != "second one" {
+		t.Errorf("shown is %s", got)
+	}
+	f.write(t, "key", []byte("nonsense"))
+	for range 2 {
+		if _, err := files.Connect(settings("require"), "one"); err == nil {
+			t.Error("nonsense is a key")
+		}
+	}
+	f.renew(t, "the third")
+	if got := shown(connect("require", "one")); got != "the third" {
+		t.Errorf("shown is %s", got)
+	}
+}
+
 // TestWrong has errors name the setting.
 func TestWrong(t *testing.T) {
 	f := folder(t.TempDir())

@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -17,11 +18,12 @@ type Chores struct {
 	Context context.Context
 
 	commands commands
+	files    certs.Files
 }
 
 // Connect logs in to a server and tells done.
 func (c *Chores) Connect(r Request, done func(*Session, error)) {
-	r.Detach, r.commands = c.Detach, &c.commands
+	r.Detach, r.commands, r.files = c.Detach, &c.commands, &c.files
 	go func() { done(Connect(c.Context, r)) }()
 }
 
@@ -29,6 +31,7 @@ func (c *Chores) Connect(r Request, done func(*Session, error)) {
 // when the connection stands, with a function to be called once: with true to
 // send the request, with false to leave it.
 func (c *Chores) Cancel(r Request, host string, key []byte, timeout time.Duration, ready func(send func(bool)), done func(error)) {
+	r.files = &c.files
 	ctx, cancel := c.Context, context.CancelFunc(func() {})
 	if timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, timeout)

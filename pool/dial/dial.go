@@ -68,6 +68,8 @@ type Request struct {
 	// ask for nothing.
 	TLS certs.Settings
 
+	files *certs.Files // what TLS names; nil: it is read each time
+
 	// Detach takes the descriptor out of a connection of package net, for a
 	// loop. It closes the connection in any case.
 	Detach func(net.Conn) (wire.Socket, error)

@@ -17,7 +17,7 @@ func (r *Request) encrypt(conn net.Conn, host string) (*secure.Client, *LoginErr
 	if !r.TLS.Wanted() || IsUnix(host) {
 		return nil, nil
 	}
-	config, err := r.TLS.Connect(host)
+	config, err := r.files.Connect(r.TLS, host)
 	if err != nil {
 		return nil, &LoginError{Kind: TLSFailed, Reason: reasonTLS, Detail: err.Error()}
 	}
