@@ -186,6 +186,11 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	if err := c.Stop(); err != nil {
 		return err
 	}
+	return c.startAgain(ctx)
+}
+
+// startAgain starts a server whose folder another one may have had just now.
+func (c *Cluster) startAgain(ctx context.Context) error {
 	// After Kill, the backends may need a moment to notice; until then a new
 	// server refuses to start.
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
