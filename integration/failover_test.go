@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,6 +41,7 @@ func standbys(t *testing.T, p *pooler.Pooler, database string, n int) (found int
 			t.Fatal(err)
 		}
 		defer conn.Close(ctx)
+		defer tx.Commit(ctx)
 		var standby bool
 		if err := tx.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby); err != nil {
 			t.Fatal(err)
@@ -60,7 +62,7 @@ func TestTargetSessionAttrs(t *testing.T) {
 		Userlist: map[string]string{user: ""},
 	}
 	const n = 4
-	want := map[string]int{"any": n / 2, "read-write": 0, "primary": 0, "read-only": n, "standby": n}
+	want := map[string]int{"any": n / 2, "read-write": 0, "primary": 0, "read-only": n, "standby": n, "prefer-standby": n}
 	for attrs := range want {
 		c.Databases = append(c.Databases, either(primary, standby, "'"+attrs+"'", "target_session_attrs="+attrs))
 	}
@@ -88,6 +90,7 @@ func TestFailover(t *testing.T) {
 				Databases: []string{
 					either(primary, standby, "app", "target_session_attrs="+attrs),
 					either(primary, standby, "replica", "target_session_attrs=standby"),
+					either(primary, standby, "any", "target_session_attrs=prefer-standby"),
 				},
 				Userlist: map[string]string{user: ""},
 			})
@@ -112,6 +115,9 @@ func TestFailover(t *testing.T) {
 				}
 				allWait(t, p, "replica", clients/4)
 				wantSkipped(t, p, "replica", map[string]string{standby.Socket: "server is not standby"})
+				if got := standbys(t, p, "any", 1); got != 0 {
+					t.Error("there is no standby, and one was found")
+				}
 				if err := primary.Follow(testContext(t), standby); err != nil {
 					t.Fatal(err)
 				}
@@ -130,6 +136,46 @@ func TestFailover(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSilentPrimary has the primary stop answering, as a machine that lost its
+// power does, and the standby take its place. The servers that are idle are
+// given up, so that nobody is given one of them.
+func TestSilentPrimary(t *testing.T) {
+	begin(t)
+	const servers = 5
+	primary, standby := pair(t)
+	p := startPooler(t, pooler.Config{
+		Settings:  map[string]string{"pool_mode": "transaction", "server_connect_timeout": "1"},
+		Databases: []string{either(primary, standby, "app", "target_session_attrs=primary")},
+		Userlist:  map[string]string{user: ""},
+	})
+	conn := connect(t, p, "app", pgx.QueryExecModeExec)
+	if got := standbys(t, p, "app", servers); got != 0 {
+		t.Fatalf("%d servers are on the standby", got)
+	}
+	thaw, err := primary.Freeze(testContext(t))
+	if thaw != nil {
+		t.Cleanup(func() {
+			if err := thaw(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no server is left", func() error {
+		rows, err := p.Console(testContext(t), "SHOW SERVERS")
+		return errors.Join(err, unless(len(rows) == 0, "%v", rows))
+	})
+	wantSkipped(t, p, "app", map[string]string{primary.Socket: "server does not answer"})
+	if err := standby.Promote(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(testContext(t), "create table written ()"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -207,6 +207,41 @@ func (c *Cluster) startAgain(ctx context.Context) error {
 // Its backends end themselves when they notice. Restart starts it again.
 func (c *Cluster) Kill() { c.server.Kill() }
 
+// Freeze makes c a machine that does not answer: what speaks to clients stands
+// still, and connections to it are neither refused nor closed. thaw undoes that.
+func (c *Cluster) Freeze(ctx context.Context) (thaw func() error, err error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	stopped := []int{c.server.PID()}
+	if err := syscall.Kill(stopped[0], syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	thaw = func() error {
+		var errs []error
+		for _, pid := range stopped {
+			if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && err != syscall.ESRCH {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	}
+	rows, err := conn.Query(ctx, "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()")
+	if err != nil {
+		return thaw, err
+	}
+	backends, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	for _, pid := range backends {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && err != syscall.ESRCH {
+			return thaw, err
+		}
+		stopped = append(stopped, pid)
+	}
+	return thaw, err
+}
+
 // Psql runs psql with args against a connection URL, DSN's or a pooler's, and
 // returns its output without headers and padding.
 func (c *Cluster) Psql(ctx context.Context, url string, args ...string) (string, error) {

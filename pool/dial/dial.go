@@ -27,7 +27,8 @@ type Request struct {
 	Hosts []string
 	Port  int
 
-	// Attrs is what a host must be to be taken; the others are passed over.
+	// Attrs is what a host must be to be taken; the others are passed over. If
+	// nothing better is found, SessionPreferStandby takes one that was.
 	Attrs configs.SessionAttrs
 
 	// Names knows the addresses of names; nil: the system is asked each time.
@@ -109,6 +110,9 @@ type Session struct {
 	// the same server again, for Cancel: the folder of the unix socket, or the
 	// IP address where Name may stand for many.
 	Name, Host string
+
+	// Standby is whether the server is one, if Request.Attrs asked for one.
+	Standby bool
 }
 
 // Close ends a session that nobody attached: a Terminate, if the socket takes
@@ -137,6 +141,7 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
 	}
 	var last *LoginError
+	var unfit []string
 	for _, host := range r.Hosts {
 		s, err := r.host(ctx, host)
 		if err == nil {
@@ -145,11 +150,18 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 		last = err
 		last.Host = host
 		if !last.tryNext() {
-			break
+			return nil, last
 		}
 		if r.Failed != nil {
 			r.Failed(last)
 		}
+		if last.Kind == Unfit {
+			unfit = append(unfit, host)
+		}
+	}
+	if r.Attrs == configs.SessionPreferStandby && len(unfit) > 0 {
+		r.Hosts, r.Attrs = unfit, configs.SessionAny
+		return Connect(ctx, r)
 	}
 	return nil, last
 }
