@@ -176,7 +176,7 @@ func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError)
 		}
 		r.Secret = secret
 	}
-	if r.Names == nil || IsUnix(host) || isAddress(host) {
+	if !r.named(host) {
 		return r.one(ctx, host, host)
 	}
 	addrs, err := r.addresses(ctx, host)
@@ -264,16 +264,17 @@ func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
 	return l, failed
 }
 
-// Cancel asks the server at host and port to cancel what the session with key
-// is doing. host is Session.Host, key is Session.Key. Right before the
+// Cancel asks the server at host and r.Port to cancel what the session with key
+// is doing. host is Session.Host, or that of a peer, which may be a name; key is
+// Session.Key. Of r it needs Options and Names besides. Right before the
 // request is written beforeSend is asked: false means that there is nothing to
 // cancel any more, and Cancel closes without a word and returns nil. It
 // returns only when the server has closed the connection, which it does after
 // it has sent the signal: from then on the session's next query is safe. After
 // an error that follows a beforeSend of true, the signal may still be to come:
 // the session should be closed.
-func Cancel(ctx context.Context, host string, port int, options Options, key []byte, beforeSend func() bool) error {
-	conn, err := open(ctx, host, port, options)
+func Cancel(ctx context.Context, r Request, host string, key []byte, beforeSend func() bool) error {
+	conn, err := r.find(ctx, host)
 	if err != nil {
 		return connectError(ctx, err)
 	}
@@ -296,6 +297,27 @@ func Cancel(ctx context.Context, host string, port int, options Options, key []b
 		return crashed(err).because(ctx)
 	}
 	return nil
+}
+
+// find connects to host, at the first of its addresses that answers.
+func (r *Request) find(ctx context.Context, host string) (conn net.Conn, err error) {
+	if !r.named(host) {
+		return open(ctx, host, r.Port, r.Options)
+	}
+	addrs, err := r.Names.Resolve(ctx, host)
+	for _, addr := range addrs {
+		conn, err = open(ctx, addr.String(), r.Port, r.Options)
+		r.Names.answered(host, addr, err == nil)
+		if err == nil {
+			break
+		}
+	}
+	return conn, err
+}
+
+// named reports whether host has to be looked up in r.Names.
+func (r *Request) named(host string) bool {
+	return r.Names != nil && !IsUnix(host) && !isAddress(host)
 }
 
 // open connects to host.

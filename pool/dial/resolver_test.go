@@ -1,6 +1,7 @@
 package dial
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -15,7 +16,7 @@ import (
 
 func TestResolvConf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
-	text := "# comment\nnameserver 10.0.0.1 ; ours\nnameserver ::1\nnameserver name\ndomain old\nsearch a.example b.example.\noptions rotate ndots:2 ndots:x\nsortlist 1\nnameserver\n"
+	text := "# comment\nnameserver 10.0.0.1 ; ours\nnameserver ::1\nnameserver [10.0.0.2]:5353\nnameserver [::1]:5353\nnameserver name\nnameserver [10.0.0.2]:domain\ndomain old\nsearch a.example b.example.\noptions rotate ndots:2 ndots:x\nsortlist 1\nnameserver\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +24,7 @@ func TestResolvConf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := resolvConf{servers: []string{"10.0.0.1:53", "[::1]:53"}, search: []string{"a.example", "b.example."}, ndots: 2}
+	want := resolvConf{servers: []string{"10.0.0.1:53", "[::1]:53", "10.0.0.2:5353", "[::1]:5353"}, search: []string{"a.example", "b.example."}, ndots: 2}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
 	}
@@ -44,8 +45,8 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
-// nameServer answers questions over UDP as answer says.
-func nameServer(t *testing.T, answer func(q dnsmessage.Question) []dnsmessage.Resource) (addr string) {
+// fakeNameServer answers questions over UDP as answer says.
+func fakeNameServer(t *testing.T, answer func(q dnsmessage.Question) []dnsmessage.Resource) (addr string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -82,7 +83,7 @@ func nameServer(t *testing.T, answer func(q dnsmessage.Question) []dnsmessage.Re
 
 // TestFileResolver asks a name server of the test's own.
 func TestFileResolver(t *testing.T) {
-	server := nameServer(t, func(q dnsmessage.Question) []dnsmessage.Resource {
+	server := fakeNameServer(t, func(q dnsmessage.Question) []dnsmessage.Resource {
 		h := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}
 		switch {
 		case q.Name.String() == "db.example.com." && q.Type == dnsmessage.TypeA:
@@ -97,7 +98,28 @@ func TestFileResolver(t *testing.T) {
 		}
 		return nil
 	})
-	r := newFileResolver(resolvConf{servers: []string{server}, search: []string{"example.org", "example.com"}, ndots: 1})
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	write := func(servers ...string) {
+		t.Helper()
+		text := "search example.org example.com\n"
+		for _, server := range servers {
+			host, port, _ := net.SplitHostPort(server)
+			text += fmt.Sprintf("nameserver [%s]:%s\n", host, port)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const nobody = "127.0.0.1:1"
+	write(nobody)
+	r, err := NewResolver(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addrs, err := r.Addrs(t.Context(), "db"); err == nil || missing(err) {
+		t.Errorf("nobody was asked, and said %v, %v", addrs, err)
+	}
+	write(nobody, nobody, server) // from now on
 	addrs, err := r.Addrs(t.Context(), "db")
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +127,12 @@ func TestFileResolver(t *testing.T) {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	if want := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}; !slices.Equal(addrs, want) {
 		t.Errorf("got %v, want %v", addrs, want)
+	}
+	if got := r.(*fileResolver).read().servers; !slices.Equal(got, []string{server, nobody, nobody}) {
+		t.Errorf("the next question goes to %v", got)
+	}
+	if err := os.Remove(path); err != nil { // what it said counts on
+		t.Fatal(err)
 	}
 	if _, err := r.Addrs(t.Context(), "none.such"); !missing(err) {
 		t.Error(err)
