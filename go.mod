@@ -2,6 +2,9 @@ module github.com/pgweir/pgweir
 
 go 1.26.0
 
+// Old authorities have given out such certificates, and libpq takes them.
+godebug x509negativeserial=1
+
 require (
 	github.com/go-asn1-ber/asn1-ber v1.5.8
 	github.com/go-ldap/ldap/v3 v3.4.15

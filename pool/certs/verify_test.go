@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -66,5 +67,35 @@ func TestVerifyChain(t *testing.T) {
 		if err := verify(tls.ConnectionState{PeerCertificates: test.shown}, test.roots, "db"); (err == nil) != test.ok {
 			t.Errorf("%d shown: %v, want ok %v", len(test.shown), err, test.ok)
 		}
+	}
+}
+
+// negative is a certificate of "db" for itself, whose serial number is -5.
+const negative = `-----BEGIN CERTIFICATE-----
+MIIBXzCCAQSgAwIBAgIB+zAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJkYjAgFw0y
+NjExMjEwOTEyNTJaGA8yMTI2MTAyODA5MTI1MlowDTELMAkGA1UEAwwCZGIwWTAT
+BgcqhkjOPQIBBggqhkjOPQMBBwNCAARScTsNbyCr6/vow9mnM0W9qeH2wRdr+Njo
+2GZT56QKVy0K288l/usyCSY4G35SC3eAVo0EuiuzJJPWNYvH+8c5o1MwUTAdBgNV
+HQ4EFgQU884R42fmPJ6laYuelqFotI8R8x4wHwYDVR0jBBgwFoAU884R42fmPJ6l
+aYuelqFotI8R8x4wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA
+sr7mQ5MVaV8cNdOOk9aZBFT1hDh7t6vYAzoIxqQRO2gCIQDZrtTeR24YesFuyvRh
+oq8lnnCDNajCoXTy79QSn8f+Gg==
+-----END CERTIFICATE-----
+`
+
+// TestNegativeSerial takes a certificate that the standard library refuses by
+// itself, and libpq does not.
+func TestNegativeSerial(t *testing.T) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(negative)) {
+		t.Fatal("it is none")
+	}
+	block, _ := pem.Decode([]byte(negative))
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, pool, "db"); err != nil {
+		t.Error(err)
 	}
 }
