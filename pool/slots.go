@@ -174,10 +174,10 @@ func (p *Pooler) vacate(q *Pool, t *seat, leaving int) {
 	p.wakeChoresLocked()
 	last := leaving > 0 && q.leaving == 0
 	p.mu.Unlock()
-	wakeShards(next)
 	if last {
 		p.wakeWaiters(q) // somebody else may have the slot that one of them has counted on
 	}
+	wakeShards(next)
 	p.wakeStarved()
 }
 
