@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgweir/pgweir/integration/pooler"
+	"github.com/pgweir/pgweir/integration/postgres"
 )
 
 // TestPreparedStatements has forty clients, which have the same names for
@@ -258,5 +259,80 @@ func TestChangedResult(t *testing.T) {
 	}
 	if r := pg.ExecPrepared(ctx, "mine", nil, nil, nil).Read(); r.Err != nil || len(r.Rows[0]) != 2 {
 		t.Errorf("after it: %q, %v", r.Rows, r.Err)
+	}
+}
+
+// TestMeaningOfStatements has clients prepare the same text where it means
+// something else: each gets what it would get directly.
+func TestMeaningOfStatements(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "1"}))
+	setUp := connect(t, p, database, pgx.QueryExecModeSimpleProtocol)
+	for _, sql := range []string{
+		"create schema one create table t (a int default 1)", "create schema two create table t (b text default '2', c int default 3)",
+		"insert into one.t default values", "insert into two.t default values",
+	} {
+		if _, err := setUp.Exec(testContext(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		parameter string
+		values    [2]string
+		sql       string
+	}{
+		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select '01/02/2003'::date - '2003-01-01'::date"},
+		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select $$01/02/2003$$::date - $x$2003-01-01$x$::date"},
+		{"timezone", [2]string{"Asia/Tokyo", "UTC"}, "select '2003-01-01 00:00'::timestamptz at time zone 'UTC'"},
+		{"intervalstyle", [2]string{"sql_standard", "postgres"}, "select extract(epoch from '-1 2:03'::interval)"},
+		{"client_encoding", [2]string{"LATIN1", "UTF8"}, "select length('\u00e4')"},
+		{"standard_conforming_strings", [2]string{"on", "off"}, `select length('\n')`},
+		{"search_path", [2]string{"one", "two"}, "select * from t"},
+		{"array_nulls", [2]string{"on", "off"}, "select array_position('{x,null}'::text[], 'null')"},
+	} {
+		for _, prepare := range []struct{ name, before, query string }{
+			{"Parse", "", ""},
+			{"PREPARE", "prepare mine as " + test.sql, "execute mine"},
+		} {
+			t.Run(test.parameter+" "+prepare.name, func(t *testing.T) {
+				run := func(dsn, value string) string {
+					c, err := pgx.ParseConfig(dsn)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.RuntimeParams[test.parameter] = value
+					conn, err := pgconn.ConnectConfig(testContext(t), &c.Config)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Close(context.Background())
+					var r *pgconn.Result
+					if prepare.query == "" {
+						if _, err := conn.Prepare(testContext(t), "mine", test.sql, nil); err != nil {
+							t.Fatal(err)
+						}
+						r = conn.ExecPrepared(testContext(t), "mine", nil, nil, nil).Read()
+					} else {
+						var all []*pgconn.Result
+						if all, err = conn.Exec(testContext(t), prepare.before+"; "+prepare.query).ReadAll(); err != nil {
+							t.Fatal(err)
+						}
+						r = all[1]
+					}
+					if r.Err != nil {
+						t.Fatal(r.Err)
+					}
+					return fmt.Sprintf("%q", r.Rows)
+				}
+				direct := db.DSN(postgres.Superuser, database)
+				for _, value := range test.values {
+					if got, want := run(p.DSN(user, "", database), value), run(direct, value); got != want {
+						t.Errorf("with %s: %s, directly %s", value, got, want)
+					}
+				}
+			})
+		}
 	}
 }

@@ -3,7 +3,9 @@ package pool
 import (
 	"bytes"
 	"cmp"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pgweir/pgweir/wire"
 )
@@ -103,14 +105,53 @@ func (c *Client) parameter(name string) string {
 	return ""
 }
 
-// meaning are the parameters of c's session on which the meaning of text hangs:
-// the schemas in which its names are looked up, and how its strings are read.
+// meaning is all that the meaning of a text hangs on in c's session: where it
+// runs, in which schemas its names are looked up, and, as far as it matters to
+// the text, how its strings and literals are read. It is a prefix that no other
+// meaning has.
 func (c *Client) meaning(text []byte) string {
-	path := c.parameter("search_path")
-	if bytes.IndexByte(text, '\\') >= 0 && !c.conforming() {
-		path += "\x01off"
+	q := c.shard.pool
+	b := make([]byte, 0, 128)
+	add := func(value string) { b = append(append(b, value...), 0) }
+	addIf := func(matters bool, name string) {
+		if matters {
+			b = append(b, c.parameter(name)...)
+		}
+		b = append(b, 0)
 	}
-	return path
+	add(q.db.Name)
+	add(q.user.Name)
+	addIf(true, "search_path")
+	addIf(bytes.IndexByte(text, '\\') >= 0, "standard_conforming_strings")
+	addIf(bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }), "client_encoding")
+	literals := hasLiterals(text)
+	for _, name := range literalParameters {
+		addIf(literals, name)
+	}
+	if c.extras != (extras{}) {
+		value := c.extras.h.Value()
+		b = strconv.AppendInt(b, int64(len(value)), 10)
+		b = append(b, ':')
+		b = append(b, value...)
+	}
+	return string(b)
+}
+
+// literalParameters are those by which Postgres reads '01/02/2003'::date when it
+// parses a statement, and never again.
+var literalParameters = [...]string{"DateStyle", "IntervalStyle", "TimeZone"}
+
+// hasLiterals reports whether a text may have constants in quotes or dollars.
+func hasLiterals(text []byte) bool {
+	if bytes.IndexByte(text, '\'') >= 0 {
+		return true
+	}
+	for i, ch := range text {
+		if ch == '$' && i+1 < len(text) && !isDigit(text[i+1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // statement deals with a message that names a statement, of which msg[:end] is
@@ -118,7 +159,8 @@ func (c *Client) meaning(text []byte) string {
 // pushes what that is owed. The client has a server that listens.
 func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int) []byte {
 	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
-	st := c.names[string(name)]
+	key := name[:min(len(name), maxIdentifier)] // Postgres compares no more
+	st := c.names[string(key)]
 	switch typ {
 	case wire.Parse:
 		stats.ClientParses++
@@ -129,11 +171,11 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			st, drop := c.inPlaceOf(st)
 			out = v.tell(out, st)
 			drop()
-			l.pushRef(owedParse, ref{st: st, name: string(name)})
+			l.pushRef(owedParse, ref{st: st, name: string(key)})
 			out, at := wire.Begin(out, wire.Parse)
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
 		}
-		own := string(name)
+		own := string(key)
 		if parsesSQL(body) && c.usesNames(body) {
 			st = c.w.p.statements.own(body)
 			c.setName(own, st)
@@ -155,11 +197,11 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		v.toldSQL = nil
 		if st == nil {
 			l.push(owedBind)
-			return append(out, msg[:end]...) // Postgres says that there is none
+			return appendBind(out, msg, portal, v.unknown(name), size+len(v.unknown(name))-len(name))
 		}
 		told := st.private || st.retired.Load() // no matter else
 		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
-			st = c.renew(string(name), st)
+			st = c.renew(string(key), st)
 		}
 		if !st.retired.Load() {
 			v.blind = !told
@@ -168,28 +210,48 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		}
 		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
 		l.pushRef(owedBind, ref{st: st})
-		at := len(out)
-		out = append(append(out, msg[:wire.HeaderLen]...), portal...)
-		out = wire.AppendString(out, st.name)
-		return setSize(out, at, size-len(name)+len(st.name))
+		return appendBind(out, msg, portal, st.name, size-len(name)+len(st.name))
 	case wire.Describe:
 		if st == nil {
 			l.push(owedDescribe)
-			return append(out, msg[:end]...)
+			return appendNaming(out, wire.Describe, v.unknown(name))
 		}
-		st = c.renew(string(name), st)
+		st = c.renew(string(key), st)
 		out = v.tell(out, st)
 		l.pushRef(owedDescribe, ref{st: st})
-		out, at := wire.Begin(out, wire.Describe)
-		return wire.End(wire.AppendString(append(out, 'S'), st.name), at)
+		return appendNaming(out, wire.Describe, st.name)
 	}
 	if st == nil { // to close what there is not is no error
 		l.push(owedClose | owedLocal)
 		return out
 	}
-	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(name), what: refForget})
-	c.forget(string(name))
+	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(key), what: refForget})
+	c.forget(string(key))
 	return out
+}
+
+// appendBind appends the begin of the Bind msg, up to the name of the statement,
+// which is another now. The whole will have the given size.
+func appendBind(out, msg, portal []byte, name string, size int) []byte {
+	at := len(out)
+	out = append(append(out, msg[:wire.HeaderLen]...), portal...)
+	return setSize(wire.AppendString(out, name), at, size)
+}
+
+// appendNaming appends a Describe or Close of a statement.
+func appendNaming(out []byte, typ byte, name string) []byte {
+	out, at := wire.Begin(out, typ)
+	return wire.End(wire.AppendString(append(out, 'S'), name), at)
+}
+
+// unknown is what stands on a server for a name that its client has not: one that
+// no server has, with the client's for the error; or the name itself if the
+// server may have it all the same.
+func (v *Server) unknown(name []byte) string {
+	if v.common || v.strays {
+		return string(name)
+	}
+	return noName + string(name)
 }
 
 // parses reports whether a Parse of what the server has will be no error. In a

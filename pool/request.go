@@ -219,7 +219,7 @@ func (c *Client) alone(typ byte, name []byte, is naming) bool {
 	case typ == wire.CopyDone || typ == wire.CopyFail:
 		return true // the COPY is over, and its server gone
 	case typ == wire.Close && is == namesOne:
-		c.forget(string(name))
+		c.forget(string(name[:min(len(name), maxIdentifier)]))
 		c.conn.Write(append(c.w.scratch[:0], wire.CloseComplete, 0, 0, 0, 4))
 		return true
 	case typ == wire.Sync && c.tracks(): // of Closes only: no transaction is open
