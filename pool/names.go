@@ -203,14 +203,18 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
 			st = c.renew(string(key), st)
 		}
-		if !st.retired.Load() {
+		target := st.name
+		if v.outdated(st) {
+			target = noStatement
+		} else {
 			v.blind = !told
 			out = v.tell(out, st)
 			v.blind = false
+			v.bind(portal, key, st)
 		}
 		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
 		l.pushRef(owedBind, ref{st: st})
-		return appendBind(out, msg, portal, st.name, size-len(name)+len(st.name))
+		return appendBind(out, msg, portal, target, size-len(name)+len(target))
 	case wire.Describe:
 		if st == nil {
 			l.push(owedDescribe)
@@ -218,7 +222,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		}
 		st = c.renew(string(key), st)
 		out = v.tell(out, st)
-		l.pushRef(owedDescribe, ref{st: st})
+		l.pushRef(owedDescribe, v.describing(st, key))
 		return appendNaming(out, wire.Describe, st.name)
 	}
 	if st == nil { // to close what there is not is no error

@@ -15,7 +15,8 @@ type prepared struct {
 
 type preparation struct {
 	links[preparation]
-	st *statement
+	st    *statement
+	shape shape // zero: the server has not told
 }
 
 func (p *preparation) at() *links[preparation] { return &p.links }

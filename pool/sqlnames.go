@@ -310,9 +310,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 			defer drop()
 			out = v.tell(out, st)
 			target = quoteName(st.name)
-			if s.verb == sqlExecute {
-				v.toldSQL = &ref{st: st, name: s.name}
-			}
+			v.toldSQL = &ref{st: st, name: s.name}
 		}
 		if target != "" {
 			text = append(append(append([]byte(nil), query[:s.nameAt]...), target...), query[s.after:]...)

@@ -40,6 +40,8 @@ type statement struct {
 	// told of the old result, if of any, and no server is told it again.
 	retired atomic.Bool
 
+	shape atomic.Uint64 // see told; of a private one it is not noted
+
 	holders int // names of clients and servers that have it; guarded by statements.mu
 }
 

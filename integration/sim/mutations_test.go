@@ -151,6 +151,14 @@ var mutations = []mutation{
 		"|| l.n != 1 ||", "|| l.n < 1 ||",
 	},
 	{
+		"a statement is used though its rows may be others than its client was told", "pool/shape.go",
+		"st.told() == 0 || c.server", "st.told() != 0 || c.server",
+	},
+	{
+		"a statement is used though its rows are others than its client was told", "pool/shape.go",
+		"(e == nil || e.shape != st.told())", "e == nil",
+	},
+	{
 		"a statement that nobody has any more is kept", "pool/statements.go",
 		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
 	},
