@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -335,4 +336,104 @@ func TestMeaningOfStatements(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestChangedResultElsewhere has a client that was told what its rows look like,
+// and does not ask again, come to a server that meets the statement only after
+// the table was altered. It gets the error that it would get directly, and
+// nothing is done.
+func TestChangedResultElsewhere(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "1"}))
+	ctx := testContext(t)
+	other := connect(t, p, database, pgx.QueryExecModeExec)
+	run := func(sql string) string {
+		t.Helper()
+		results, err := other.PgConn().Exec(ctx, sql).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows := results[len(results)-1].Rows; rows != nil {
+			return string(rows[0][0])
+		}
+		return ""
+	}
+	last := ""
+	newServer := func() {
+		t.Helper()
+		if _, err := p.Console(ctx, "RECONNECT"); err != nil {
+			t.Fatal(err)
+		}
+		pid := run("select pg_backend_pid()")
+		if pid == last {
+			t.Fatal("it is the same server")
+		}
+		last = pid
+	}
+	conn, err := login(ctx, fmt.Sprintf("%s:%d", p.Host, p.Port), user, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.close()
+	// send sends messages up to a Sync, and wants an error of that code, or none.
+	send := func(code string, lines ...line) {
+		t.Helper()
+		var all []byte
+		for _, l := range append(lines, line{"Sync"}) {
+			message, err := encode(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, message...)
+		}
+		replies, err := conn.exchange(all, "Z", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, r := range replies {
+			if r.typ == 'E' {
+				_, got, _ = strings.Cut(string(r.body), "\x00C")
+				got = got[:5]
+			}
+		}
+		if got != code {
+			t.Errorf("%v: error %q, want %q", lines, got, code)
+		}
+	}
+	prepare := []line{
+		{"Close", "S", "mine"}, {"Parse", "mine", "insert into elsewhere default values returning *"}, {"Describe", "S", "mine"},
+	}
+	blindly := []line{{"Bind", "", "mine"}, {"Execute", "", "0"}}
+	do := func(sql string) []line { return []line{{"Parse", "", sql}, {"Bind", "", ""}, {"Execute", "", "0"}} }
+
+	run("create table elsewhere (a int default 1, b text default 'b')")
+	send("", prepare...)
+	newServer()
+	send("", blindly...)
+	for _, change := range []string{"rename a to c", "alter b type varchar", "add d int"} {
+		run("delete from elsewhere; alter table elsewhere " + change)
+		newServer()
+		send("0A000", blindly...)
+		send("0A000", blindly...)
+		send("0A000", append(do("begin"), blindly...)...)
+		send("", do("rollback")...)
+		if n := run("select count(*) from elsewhere"); n != "0" {
+			t.Errorf("after %q it was executed all the same", change)
+		}
+		send("", prepare...)
+		newServer()
+		send("", blindly...)
+		send("", blindly...)
+		if n := run("select count(*) from elsewhere"); n != "2" {
+			t.Errorf("prepared anew after %q it was executed %s times, and not twice", change, n)
+		}
+	}
+	// What is altered and altered back is what it was.
+	run("alter table elsewhere drop d")
+	run("alter table elsewhere add d int")
+	newServer()
+	send("", blindly...)
 }

@@ -152,7 +152,7 @@ var mutations = []mutation{
 	},
 	{
 		"a statement is used though its rows may be others than its client was told", "pool/shape.go",
-		"st.told() == 0 || c.server", "st.told() != 0 || c.server",
+		"st.told() == 0 || c.server", "st.told() != 1 || c.server",
 	},
 	{
 		"a statement is used though its rows are others than its client was told", "pool/shape.go",
