@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -436,4 +437,113 @@ func TestChangedResultElsewhere(t *testing.T) {
 	run("alter table elsewhere add d int")
 	newServer()
 	send("", blindly...)
+}
+
+// TestEncodings has clients prepare and execute texts in encodings in which the
+// bytes of a character may look like SQL, and in others, on databases of several
+// encodings. What they get is what they would get directly.
+func TestEncodings(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	var databases, entries []string
+	for _, encoding := range []string{"UTF8", "LATIN1", "SQL_ASCII"} {
+		name := "encoding_" + strings.ToLower(encoding)
+		if err := db.Exec(testContext(t), fmt.Sprintf("create database %s encoding '%s' template template0", name, encoding)); err != nil {
+			t.Fatal(err)
+		}
+		databases, entries = append(databases, name), append(entries, entry(db, name))
+	}
+	p := startPooler(t, pooler.Config{
+		Settings:  map[string]string{"pool_mode": "transaction", "default_pool_size": "1"},
+		Databases: entries, Userlist: map[string]string{user: ""},
+	})
+	// Of a character the last byte is a backslash, a letter, a bracket, a digit or
+	// a semicolon.
+	for _, test := range []struct {
+		encoding   string
+		characters []string
+	}{
+		{"UTF8", []string{"\u00e4"}},
+		{"LATIN1", []string{"\xe4", "\xc3\xa4"}},
+		{"KOI8R", []string{"\xc1"}},
+		{"SQL_ASCII", []string{"\xc3\xa4"}},
+		{"EUC_JP", []string{"\xc9\xbd"}},
+		{"SJIS", []string{"\x95\x5c", "\x83\x5b", "\x83\x41"}},
+		{"SHIFT_JIS_2004", []string{"\x95\x5c"}},
+		{"BIG5", []string{"\xa5\x5c", "\xa5\x5b"}},
+		{"GBK", []string{"\xd5\x5c", "\x81\x5b"}},
+		{"UHC", []string{"\x81\x41", "\x81\x5a"}},
+		{"GB18030", []string{"\x81\x5c", "\x81\x30\x81\x30"}},
+		{"JOHAB", []string{"\xd9\x3b", "\x88\x61"}},
+	} {
+		unsafe := slices.Contains([]string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}, test.encoding)
+		var lines []line
+		for _, ch := range test.characters {
+			lines = append(lines, []line{
+				// In one transaction, where nobody has to know of it.
+				{"Query", "begin; prepare s as select '" + ch + "' as x; execute s"},
+				{"Query", "execute s; deallocate s; commit"},
+				{"Query", "begin; prepare s (text) as select $1 || E'" + ch + "'; execute s('" + ch + "; execute s'); deallocate s; commit"},
+				{"Query", "prepare \"" + ch + "\" as select 1; execute \"" + ch + "\"; deallocate \"" + ch + "\""},
+				{"Query", "set standard_conforming_strings = off"},
+				{"Query", "prepare s as select '" + ch + "'; execute s; deallocate s"},
+				{"Query", "reset standard_conforming_strings"},
+				// In ASCII, and by messages, across transactions.
+				{"Query", "prepare a (text) as select length($1)"},
+				{"Parse", "p" + ch, "select '" + ch + "', '; execute a', $1::text"},
+				{"Sync"},
+				{"Query", "select '" + ch + "'; select 2"},
+				{"Bind", "", "p" + ch, ch},
+				{"Execute", "", "0"},
+				{"Sync"},
+				{"Query", "execute a('; execute b')"},
+				{"Bind", "", "a", ch},
+				{"Execute", "", "0"},
+				{"Close", "S", "p" + ch},
+				{"Sync"},
+				{"Query", "deallocate a; execute a"},
+			}...)
+			if !unsafe {
+				lines = append(lines, []line{
+					{"Query", "prepare s" + ch + " as select '" + ch + "' as " + ch},
+					{"Query", "execute s" + ch + "; deallocate s" + ch},
+				}...)
+			}
+		}
+		for _, database := range databases {
+			t.Run(test.encoding+" "+database, func(t *testing.T) {
+				play := func(address, user string) (all []reply) {
+					conn, err := login(testContext(t), address, user, database)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.close()
+					var send []byte
+					for i, l := range append([]line{{"Query", "set client_encoding = '" + test.encoding + "'"}}, lines...) {
+						message, err := encode(l)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if send = append(send, message...); l[0] != "Query" && l[0] != "Sync" {
+							continue
+						}
+						got, err := conn.exchange(send, "Z", 0)
+						if err != nil {
+							t.Fatalf("%v: %v", l, err)
+						}
+						for _, r := range got {
+							r.line = i
+							all = append(all, r)
+						}
+						send = nil
+					}
+					return all
+				}
+				got := batches(play(fmt.Sprintf("%s:%d", p.Host, p.Port), user))
+				if d := differAsFar(got, batches(play(fmt.Sprintf("%s:%d", db.Host, db.Port), postgres.Superuser))); d != "" {
+					t.Errorf("%s\n%s", d, show(append([]line{{"Query", "set client_encoding"}}, lines...)))
+				}
+			})
+		}
+	}
 }

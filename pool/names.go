@@ -123,7 +123,7 @@ func (c *Client) meaning(text []byte) string {
 	add(q.user.Name)
 	addIf(true, "search_path")
 	addIf(bytes.IndexByte(text, '\\') >= 0, "standard_conforming_strings")
-	addIf(bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }), "client_encoding")
+	addIf(!isASCII(text), "client_encoding")
 	literals := hasLiterals(text)
 	for _, name := range literalParameters {
 		addIf(literals, name)
@@ -135,6 +135,15 @@ func (c *Client) meaning(text []byte) string {
 		b = append(b, value...)
 	}
 	return string(b)
+}
+
+func isASCII(text []byte) bool {
+	for _, ch := range text {
+		if ch >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // literalParameters are those by which Postgres reads '01/02/2003'::date when it

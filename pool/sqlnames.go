@@ -534,12 +534,14 @@ var typeNames = map[uint32]string{
 }
 
 // sqlStatements finds the statements of a text of c's that name prepared
-// statements. There are none in encodings whose characters may hold bytes that
-// mean something in SQL: such texts pass as they are.
+// statements. In encodings whose characters may hold bytes that mean something
+// in SQL a text that is not ASCII passes as it is.
 func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
 	switch strings.ToUpper(c.parameter("client_encoding")) {
 	case "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB":
-		return nil, 0
+		if !isASCII(text) {
+			return nil, 0
+		}
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
 		return nil, 0
