@@ -33,7 +33,7 @@ const maxNames = 8 << 10
 
 // maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
 // another batch.
-const maxBare = 64 << 10
+const maxBare = 1 << 20
 
 // statementName finds the name of the statement in a Parse, Bind, Describe or
 // Close of size bytes, of which msg are here. If it is namesOne or namesBare
@@ -81,6 +81,9 @@ func statementName(typ byte, msg []byte, size int) (name []byte, end int, is nam
 	}
 	return name, size, namesOne
 }
+
+// significant is the part of a name by which Postgres tells statements apart.
+func significant(name []byte) []byte { return name[:min(len(name), maxIdentifier)] }
 
 // packetName is what error texts call a message.
 func packetName(typ byte) string {
@@ -168,7 +171,7 @@ func hasLiterals(text []byte) bool {
 // pushes what that is owed. The client has a server that listens.
 func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int) []byte {
 	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
-	key := name[:min(len(name), maxIdentifier)] // Postgres compares no more
+	key := significant(name)
 	st := c.names[string(key)]
 	switch typ {
 	case wire.Parse:

@@ -60,7 +60,7 @@ input:
 		case namesMore:
 			break input
 		case namesOne:
-			if typ == wire.Parse && c.crowded(1) {
+			if typ == wire.Parse && c.names[string(significant(name))] == nil && c.crowded(1) {
 				return
 			}
 		case namesBroken:
@@ -219,7 +219,7 @@ func (c *Client) alone(typ byte, name []byte, is naming) bool {
 	case typ == wire.CopyDone || typ == wire.CopyFail:
 		return true // the COPY is over, and its server gone
 	case typ == wire.Close && is == namesOne:
-		c.forget(string(name[:min(len(name), maxIdentifier)]))
+		c.forget(string(significant(name)))
 		c.conn.Write(append(c.w.scratch[:0], wire.CloseComplete, 0, 0, 0, 4))
 		return true
 	case typ == wire.Sync && c.tracks(): // of Closes only: no transaction is open

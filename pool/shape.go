@@ -104,7 +104,7 @@ func (v *Server) describesBound(typ byte, msg []byte, size int) bool {
 // its client was told before and asks no more, and the server has not told what
 // that is there.
 func (c *Client) blindly(name, bind []byte, end, size int) bool {
-	st := c.names[string(name[:min(len(name), maxIdentifier)])]
+	st := c.names[string(significant(name))]
 	if st == nil || st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
 		return false
 	}
@@ -117,7 +117,7 @@ func (c *Client) blindly(name, bind []byte, end, size int) bool {
 // answer is there.
 func (c *Client) askShape(out, name []byte) []byte {
 	v := c.server
-	st := c.names[string(name[:min(len(name), maxIdentifier)])]
+	st := c.names[string(significant(name))]
 	out = v.tell(out, st)
 	v.ledger.pushRef(owedDescribe|owedSwallow, ref{st: st})
 	v.asking = true

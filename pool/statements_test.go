@@ -448,8 +448,26 @@ func TestStatementsOfAClientAreBounded(t *testing.T) {
 	a.send(join(parse("first", "select 1"), sync))
 	s.answers(reply('1'), idle)
 	a.out = nil
+	a.send(join(parse("first", "select 2"), sync)) // which is no more
+	s.answers(failed, idle)
+	a.gets(failed, idle)
 	a.send(parse("second", "select 2"))
 	a.wantError("too many prepared statements (max_client_prepared_statements)")
+}
+
+// Drivers that parse and bind in two batches insert many rows at a time.
+func TestUnnamedStatementThatIsLong(t *testing.T) {
+	s, a := newStage(t, "")
+	long := parse("", "insert into t values "+strings.Repeat("($1)", 100_000))
+	a.send(join(long, sync))
+	s.answers(reply('1'), idle)
+	arrives := s.another()
+	a.out = nil
+	a.send(join(bind(""), execute, sync))
+	arrives()
+	s.asked(join(long, bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
 }
 
 // What pgweir itself tells a server takes the unnamed statement away, too.
