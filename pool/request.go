@@ -135,7 +135,7 @@ input:
 				case wire.Query:
 					bare = nil
 				}
-			case v.describesBound(typ, b[i:], size):
+			case v.describesBound(typ, b[i:]):
 				v.ledger.pushRef(e, v.describing(v.bound.st, v.bound.name))
 			case e != 0:
 				switch {

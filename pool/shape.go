@@ -95,9 +95,8 @@ func (v *Server) describing(st *statement, name []byte) ref {
 
 // describesBound reports whether msg is a Describe of the portal that was bound
 // last, and its answer is of interest.
-func (v *Server) describesBound(typ byte, msg []byte, size int) bool {
-	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && size <= len(msg) &&
-		bytes.Equal(msg[wire.HeaderLen+1:size], v.bound.portal)
+func (v *Server) describesBound(typ byte, msg []byte) bool {
+	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && describesPortal(msg, v.bound.portal)
 }
 
 // blindly reports whether a Bind, of size bytes, uses a statement of whose result

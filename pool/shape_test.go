@@ -133,6 +133,22 @@ func TestShapeOfAnotherTable(t *testing.T) {
 	s.asked(join(bind(one), sync))
 }
 
+// Only a Describe of the portal tells of what was bound to it.
+func TestShapeOfThePortal(t *testing.T) {
+	s, a := newStage(t, "")
+	other := join(parse("", "select 2"), describe(""), request('D', byte('P'), "other"), describe("nobody"), sync)
+	a.send(join(parse("mine", "select 1"), bind("mine"), execute, other))
+	s.answers(reply('1', '2'), done, reply('1', 't'), rows("b"), failed, idle)
+	arrives := s.another()
+	a.send(join(bind("mine"), execute, sync))
+	arrives()
+	s.server.out = s.server.out[:0:0]
+	s.answers(reply('1', '2'), done, idle) // nothing was told of it, so nothing is asked
+	a.out = nil
+	a.send(join(bind("mine"), execute, sync))
+	s.asked(join(bind(one), execute, sync))
+}
+
 // An error before the answer is the client's, and nothing more is asked.
 func TestShapeThatIsNotTold(t *testing.T) {
 	s, a := newStage(t, "")
