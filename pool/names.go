@@ -3,7 +3,7 @@ package pool
 import (
 	"bytes"
 	"cmp"
-	"strconv"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -113,12 +113,13 @@ func (c *Client) parameter(name string) string {
 // the text, how its strings and literals are read. It is a prefix that no other
 // meaning has.
 func (c *Client) meaning(text []byte) string {
-	q := c.shard.pool
+	q, t := c.shard.pool, c.w.p.tracked
+	values := c.vars.values(t)
 	b := make([]byte, 0, 128)
 	add := func(value string) { b = append(append(b, value...), 0) }
 	addIf := func(matters bool, name string) {
-		if matters {
-			b = append(b, c.parameter(name)...)
+		if i, ok := t.index[name]; ok && matters {
+			b = append(b, values[i].text...)
 		}
 		b = append(b, 0)
 	}
@@ -131,11 +132,11 @@ func (c *Client) meaning(text []byte) string {
 	for _, name := range literalParameters {
 		addIf(literals, name)
 	}
-	if c.extras != (extras{}) {
-		value := c.extras.h.Value()
-		b = strconv.AppendInt(b, int64(len(value)), 10)
-		b = append(b, ':')
-		b = append(b, value...)
+	for _, e := range c.extras.list() {
+		if slices.Contains(extrasOfMeaning[:], e.name) {
+			add(e.name)
+			add(e.value)
+		}
 	}
 	return string(b)
 }
@@ -152,6 +153,12 @@ func isASCII(text []byte) bool {
 // literalParameters are those by which Postgres reads '01/02/2003'::date when it
 // parses a statement, and never again.
 var literalParameters = [...]string{"DateStyle", "IntervalStyle", "TimeZone"}
+
+// extrasOfMeaning are the same among those that servers don't report, with what
+// else decides how a text is understood.
+var extrasOfMeaning = [...]string{
+	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
+}
 
 // hasLiterals reports whether a text may have constants in quotes or dollars.
 func hasLiterals(text []byte) bool {
