@@ -233,7 +233,7 @@ func TestClientLimits(t *testing.T) {
 			login(w, "admin", "pgbouncer").wantWelcome() // whom no limit keeps out
 		}
 		login(w, "watch", "pgbouncer").wantError("client connections exceeded (max_db_client_connections)")
-		for _, db := range w.pooler.Databases() {
+		for _, db := range w.p.Databases() {
 			if db.Name == "pgbouncer" && (db.CurrentClientConnections != 4 || db.MaxClientConnections != 2) {
 				t.Errorf("the console has %d clients of %d, want 4 of 2", db.CurrentClientConnections, db.MaxClientConnections)
 			}
@@ -255,7 +255,7 @@ func TestClientLimits(t *testing.T) {
 			login(w, "admin", "pgbouncer").wantWelcome() // whom no limit keeps out
 		}
 		login(w, "admin", "app").wantError("client connections exceeded (max_user_client_connections)")
-		for _, u := range w.pooler.Users() {
+		for _, u := range w.p.Users() {
 			if u.Name == "admin" && u.CurrentClientConnections != 3 {
 				t.Errorf("admin has %d connections, want 3", u.CurrentClientConnections)
 			}
