@@ -255,25 +255,42 @@ func (ls *listeners) warn(errs []error) {
 	}
 }
 
-// closeTCP takes the TCP sockets off the loops and closes them, soon. The unix
+// closeTCP takes the TCP sockets off the loops and closes them, soon. closed is
+// called when the last client that has come to them is on its loop. The unix
 // socket stays, for the console. It may be called on a loop.
-func (ls *listeners) closeTCP(loops []*loop.Loop) {
+func (ls *listeners) closeTCP(loops []*loop.Loop, closed func()) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	for _, l := range ls.tcp {
-		var left atomic.Int32
-		left.Store(int32(len(loops)))
-		off := func(i int) {
+	tcp := ls.tcp
+	ls.tcp = nil
+	onEach(loops, func(i int) {
+		for _, l := range tcp {
+			l.on[i].Drain()
 			l.on[i].Close()
-			if left.Add(-1) == 0 {
-				loop.CloseListener(l.fd)
-			}
 		}
-		for i, lp := range loops {
-			lp.Post(func() { off(i) }) // a loop that has stopped has none, and the process ends
+	}, func() {
+		for _, l := range tcp {
+			loop.CloseListener(l.fd)
+		}
+		onEach(loops, func(int) {}, closed) // behind the clients that were handed over
+	})
+}
+
+// onEach calls fn on every loop, and then after the last one. A loop that has
+// stopped is passed over.
+func onEach(loops []*loop.Loop, fn func(i int), then func()) {
+	var left atomic.Int32
+	left.Store(int32(len(loops)))
+	done := func() {
+		if left.Add(-1) == 0 {
+			then()
 		}
 	}
-	ls.tcp = nil
+	for i, lp := range loops {
+		if !lp.Post(func() { fn(i); done() }) {
+			done()
+		}
+	}
 }
 
 // removeFile removes the file of the unix socket.
