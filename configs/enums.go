@@ -120,12 +120,12 @@ type enum interface {
 type SessionAttrs uint8
 
 const (
-	SessionAny       SessionAttrs = iota // every server
-	SessionReadWrite                     // no standby, and transactions may write by default
-	SessionReadOnly                      // the others
-	SessionPrimary                       // no standby
-	SessionStandby                       // a hot standby
-	SessionPreferStandby                 // a hot standby, or else any
+	SessionAny           SessionAttrs = iota // every server
+	SessionReadWrite                         // no standby, and transactions may write by default
+	SessionReadOnly                          // the others
+	SessionPrimary                           // no standby
+	SessionStandby                           // a hot standby
+	SessionPreferStandby                     // a hot standby, or else any
 )
 
 var sessionAttrs = names{
