@@ -206,7 +206,7 @@ func TestCameBefore(t *testing.T) {
 			t.Parallel()
 			db := suite.postgres
 			database := ownDatabase(t, db)
-			p := startMortal(t, manyOverFew(db, database, map[string]string{"sigterm_mode": mode, "sigterm_grace": "3600"}))
+			p := startMortal(t, manyOverFew(db, database, map[string]string{"sigterm_mode": mode, "sigterm_grace": "3600", "so_reuseport": "1"}))
 			if suite.pgbouncer {
 				t.Skip("PgBouncer turns them away")
 			}
