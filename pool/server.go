@@ -31,6 +31,8 @@ type Server struct {
 	again     []byte     // of the batch under way, if it may be asked again and nothing of it was answered
 	repeating bool       // it is asked again
 	blind     bool       // the statement being told is bound by a client that does not ask what its result looks like
+	bound     bound      // the portal that was bound last, if it is of interest
+	asking    bool       // its client waits for the shape of a statement
 	strays    bool       // it may have statements under names of the client's own choice
 	common    bool       // connect_query has prepared statements for everybody
 
