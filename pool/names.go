@@ -29,7 +29,7 @@ const (
 
 // maxNames bounds what of a Bind must be there before the name of its
 // statement is known: the names of portal and statement.
-const maxNames = 8 << 10
+const maxNames = 64 << 10
 
 // maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
 // another batch.
