@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,6 +229,65 @@ func TestPeersApart(t *testing.T) {
 	if err := cancelOnce(testContext(t), watch, conn, by(cancelAndHangUp, all[2], conn)); err != nil {
 		t.Errorf("beside one that is down: %v", err)
 	}
+}
+
+// TestTakeover has one of two processes that share a port shut down while clients
+// come and go. Nobody is told so, and there is always somebody who listens. The
+// kernel may reset a connection that is being made at that very moment; how many
+// those are is logged.
+func TestTakeover(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	c := config(db, database, map[string]string{"pool_mode": "transaction", "so_reuseport": "1"})
+	port := freePort(t)
+	all := peers(t, c, []string{fmt.Sprintf("%s port=%d", folder(t), port), fmt.Sprintf("%s port=%d", folder(t), port)})
+	bounded := testContext(t)
+	visit := func() error {
+		conn, err := dial(bounded, all[0], database, pgx.QueryExecModeExec)
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(bounded, "select 1")
+		return errors.Join(err, conn.Close(bounded))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var visits, resets atomic.Int64
+	var visitors sync.WaitGroup
+	for range 16 {
+		visitors.Go(func() {
+			for ctx.Err() == nil {
+				err := visit()
+				var told *pgconn.PgError
+				switch {
+				case err == nil:
+					visits.Add(1)
+				case errors.As(err, &told), errors.Is(err, syscall.ECONNREFUSED):
+					t.Error(err)
+					return
+				default:
+					resets.Add(1)
+				}
+			}
+		})
+	}
+	more := func(n int64) {
+		t.Helper()
+		from := visits.Load()
+		eventually(t, "visits", func() error { return unless(visits.Load() >= from+n, "%d of %d", visits.Load()-from, n) })
+	}
+	more(200)
+	signal(t, all[0], syscall.SIGTERM)
+	select {
+	case <-all[0].Done():
+	case <-bounded.Done():
+		t.Error("the process goes on")
+	}
+	more(200)
+	cancel()
+	visitors.Wait()
+	t.Logf("%d visits, %d reset", visits.Load(), resets.Load())
 }
 
 // unless is an error if ok is false.
