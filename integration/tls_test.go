@@ -151,6 +151,7 @@ func TestTLS(t *testing.T) {
 	t.Run("reload", e.reload)
 	t.Run("bulk", e.bulk)
 	t.Run("switching", e.switching)
+	t.Run("cancel", e.cancel)
 	t.Run("injection", e.injection)
 	// All these poolers have ended by now, and each session in good order.
 	for _, complaint := range []string{"unexpected eof", "could not receive data", "SSL error"} {
@@ -476,6 +477,40 @@ func (e *encrypted) switching(t *testing.T) {
 			if _, err := conn.Exec(testContext(t), "select 1"); err != nil {
 				t.Errorf("client %d in mode %s: %v", i, step.mode, err)
 			}
+		}
+	}
+}
+
+// cancel has requests come in clear and with TLS, both of which a pooler that
+// requires TLS takes, and go on to a server whose certificate is verified.
+func (e *encrypted) cancel(t *testing.T) {
+	p := startPooler(t, e.config(map[string]string{
+		"client_tls_sslmode": "require", "server_tls_sslmode": "verify-full", "server_tls_ca_file": e.caFile,
+		"pool_mode": "transaction", // or a signal may come late and stop the client's own next query, as it may without a pooler
+	}))
+	conn, err := pgconn.Connect(testContext(t), fmt.Sprintf("host=127.0.0.1 port=%d user=encrypted dbname=postgres sslmode=require", p.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(testContext(t))
+	watcher, err := e.db.Connect(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(testContext(t))
+	for _, request := range []func(string, int, uint32, []byte) error{cancelAndHangUp, cancelAndHangUpTLS} {
+		sleep := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(testContext(t), "select pg_sleep(1000)").ReadAll()
+			sleep <- err
+		}()
+		untilSleeps(t, watcher, "postgres")
+		if err := request(p.Host, p.Port, conn.PID(), conn.SecretKey()); err != nil {
+			t.Fatal(err)
+		}
+		var pgErr *pgconn.PgError
+		if err := <-sleep; !errors.As(err, &pgErr) || pgErr.Code != queryCanceled {
+			t.Fatalf("the cancelled query ended by %v, want SQLSTATE %s", err, queryCanceled)
 		}
 	}
 }
