@@ -177,6 +177,13 @@ type hbaWord struct {
 // is reports whether w is that keyword.
 func (w hbaWord) is(keyword string) bool { return !w.quoted && w.text == keyword }
 
+// shown is the part of w that an error may tell: what follows an equals sign may
+// be a password.
+func (w hbaWord) shown() string {
+	name, _, _ := strings.Cut(w.text, "=")
+	return name
+}
+
 // hbaWords splits a line at blanks and commas, up to a comment.
 func hbaWords(line string) (words []hbaWord, err error) {
 	for i := 0; i < len(line); {
@@ -258,7 +265,7 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 	}
 	var ok bool
 	if r.Method, ok = hbaMethods[method.text]; !ok {
-		return r, fmt.Errorf("method %q is not supported", method.text)
+		return r, fmt.Errorf("method %q is not supported", method.shown())
 	}
 	switch {
 	case r.Method == AuthPeer && r.Conn != HBALocal:
@@ -273,7 +280,7 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 		option, _ := p.next("option")
 		name, ok := strings.CutPrefix(option.text, "map=")
 		if !ok || r.Method != AuthPeer && r.Method != AuthCert {
-			return r, fmt.Errorf("option %q is not supported", option.text)
+			return r, fmt.Errorf("option %q is not supported", option.shown())
 		}
 		if name == "" { // map="name"
 			value, err := p.next("map")
@@ -372,7 +379,7 @@ func (p *hbaParser) address(r *HBARule) error {
 	text, bits, ok := strings.Cut(w.text, "/")
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
-		return fmt.Errorf("%q is no IP address: names, samehost and samenet are not supported", text)
+		return fmt.Errorf("%q is no IP address: names, samehost and samenet are not supported", w.shown())
 	}
 	n := -1
 	if ok {
