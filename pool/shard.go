@@ -224,10 +224,14 @@ func (s *Shard) take(v *Server) {
 		s.welcomeWaiters()
 	}
 	if c := s.waiting.head; c != nil && c.login == nil {
+		checked := v.state == ServerTested
 		if s.pair(c, v) {
 			c.proceed()
 		}
-		s.help() // v may have been checked for a waiter elsewhere
+		s.help()
+		if checked && since != 0 && s.tested.n == 0 {
+			s.testElsewhere() // v may have been checked for the waiter there
+		}
 		return
 	}
 	s.keep(v)
@@ -369,7 +373,6 @@ func (s *Shard) open() {
 			return
 		}
 		if c.awaitsOwn() {
-			s.blocked = false
 			s.connectFor(c, a.seat)
 		} else {
 			s.connect(a.seat)

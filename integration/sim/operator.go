@@ -18,6 +18,7 @@ type operator struct {
 	paused   bool
 	stopping bool // a shutdown has begun
 	acts     bool // a command was sent
+	ending   bool // a stats period is being ended
 }
 
 // busy lets the operator work until faults stop.
@@ -166,7 +167,11 @@ func (o *operator) run(done <-chan struct{}, text string) error {
 		p.Lists()
 		p.Mem()
 		p.Stats()
-		p.EndPeriod()
+		if !o.ending { // one goroutine ends periods, as in a process
+			o.ending = true
+			p.EndPeriod()
+			o.ending = false
+		}
 	}
 	return nil
 }

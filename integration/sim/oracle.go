@@ -96,6 +96,7 @@ func (c *client) reply(typ byte, body []byte) {
 		c.wrong("message %q, and nothing was asked", typ)
 	}
 	e := c.queue[0]
+	c.reconsider(e)
 	ok := false
 	switch e.kind {
 	case wire.Query:
@@ -154,6 +155,20 @@ func (c *client) reply(typ byte, body []byte) {
 	if !ok {
 		c.queue = slices.Insert(c.queue, 0, e)
 		c.wrong("message %q %s does not answer %q", typ, show(body), e.kind)
+	}
+}
+
+// reconsider corrects what e expects of an EXECUTE that was to fail, but for a
+// DEALLOCATE before it that was cancelled, and has changed nothing.
+func (c *client) reconsider(e *expect) {
+	s := e.statement()
+	if c.cancels == 0 || s == nil || s.verb != "execute" {
+		return
+	}
+	for _, n := range c.named {
+		if n.name == s.name && n.s != nil {
+			*s = *n.s
+		}
 	}
 }
 
@@ -454,6 +469,7 @@ func (c *client) failed(f wire.Fields) {
 		c.wrong("error %s %q, and nothing was asked", f.Code, text)
 	}
 	e := c.queue[0]
+	c.reconsider(e)
 	if e.kind == kindConsole {
 		e.phase = phaseOver
 		return

@@ -143,12 +143,21 @@ func (w *World) runUntil(at wire.Time, done func() bool) (ok bool) {
 	return true
 }
 
-// quiet reports whether nothing is under way between the pooler's parts.
+// quiet reports whether nothing is under way between the pooler's parts, nor
+// from a connection that has broken, which can't change loops and ends at once.
 func (w *World) quiet() bool {
 	if w.chores.busy > 0 {
 		return false
 	}
-	return !slices.ContainsFunc(w.loops, func(l *Loop) bool { return len(l.mail) > 0 })
+	if slices.ContainsFunc(w.loops, func(l *Loop) bool { return len(l.mail) > 0 }) {
+		return false
+	}
+	for _, k := range w.sockets {
+		if k.reset && k.inDue {
+			return false
+		}
+	}
+	return true
 }
 
 // check is what must hold after each step.
