@@ -53,7 +53,7 @@ func TestAuthQuery(t *testing.T) {
 	}
 	start := func(authType string, more map[string]string) *pooler.Pooler {
 		settings := map[string]string{
-			"auth_type": authType, "pool_mode": "transaction", "auth_user": "looker", "auth_dbname": "who",
+			"auth_type": authType, "pool_mode": "transaction", "auth_user": "looker", "auth_dbname": "who", "verbose": "3",
 			"auth_query": "select name, secret from lookup($1) where name is not null",
 		}
 		for k, v := range more {
@@ -90,6 +90,7 @@ func TestAuthQuery(t *testing.T) {
 				}
 			}
 		}
+		wantUntold(t, p, "tulip", "rose")
 	}
 
 	// A changed password counts at once for who knows it.
@@ -130,6 +131,7 @@ func TestAuthQuery(t *testing.T) {
 	if err := conn.QueryRow(testContext(t), "select count(*) from lookups").Scan(&n); err != nil || n != 1 {
 		t.Errorf("30 logins asked %d times: %v", n, err)
 	}
+	wantUntold(t, p, "tulip", "rose")
 }
 
 // TestDefaultAuthQuery asks as PgBouncer does if nothing else is said: a

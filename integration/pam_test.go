@@ -173,9 +173,5 @@ func TestPAM(t *testing.T) {
 	wantLog(t, ruled, `could not parse hba config line 2: method "pam" is not supported`)
 	want(visitTo(ruled, ruled.Host, "nina", "pam-tulip"), "no authentication method is found")
 
-	for _, secret := range []string{"pam-tulip", "pam-rose", "pam-wrong", "pam-any"} {
-		if strings.Contains(p.Log(), secret) {
-			t.Errorf("the log tells %q", secret)
-		}
-	}
+	wantUntold(t, p, "pam-tulip", "pam-rose", "pam-wrong", "pam-any")
 }
