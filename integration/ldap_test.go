@@ -22,8 +22,8 @@ import (
 // directory is an LDAP server that knows passwords by DN. It answers a search
 // with the entries whose DN begins with the value in its filter.
 type directory struct {
-	passwords map[string]string
-	tls       *tls.Config // for StartTLS, or from the begin on; nil: without
+	passwords map[string]string // "" for any
+	tls       *tls.Config       // for StartTLS, or from the begin on; nil: without
 	ldaps     bool
 
 	clear atomic.Int32 // binds with a password that were not encrypted
@@ -87,7 +87,7 @@ func (d *directory) talk(conn net.Conn) {
 			if password == "" {
 				bound = ""
 				answer(1, 0, "")
-			} else if d.passwords[dn] == password {
+			} else if right, known := d.passwords[dn]; known && (right == "" || right == password) {
 				bound = dn
 				answer(1, 0, "")
 			} else {
@@ -146,6 +146,7 @@ func TestLDAP(t *testing.T) {
 	const finder = "find, but not tell"
 	passwords := map[string]string{
 		"cn=finder": finder, "uid=nina,ou=people": "tulip", "uid=twin,ou=people": "tulip", "uid=twin,ou=others": "tulip",
+		"uid=" + pooler.Admin + ",ou=people": "",
 	}
 	plain := &directory{passwords: passwords}
 	port := plain.serve(t)
@@ -174,6 +175,7 @@ func TestLDAP(t *testing.T) {
 		twin     bool // who is there twice may come in
 	}{
 		{"bind", hba(bind), true},
+		{"auth_type", map[string]string{"auth_type": "ldap", "auth_ldap_options": search, "verbose": "3"}, false},
 		{"search and bind", hba(search), false},
 		{"filter", hba(search + ` ldapsearchfilter="(uid=$username)"`), false},
 		{"url", hba(fmt.Sprintf(`ldapurl="ldap://127.0.0.1:%d/dc=x?uid?sub" ldapbinddn=cn=finder ldapbindpasswd="%s"`, port, finder)), false},
@@ -207,6 +209,9 @@ func TestLDAP(t *testing.T) {
 			}
 		}
 		wantUntold(t, p, "tulip", "rose", finder)
+		if rows, err := p.Console(testContext(t), "SHOW CONFIG"); err != nil || strings.Contains(fmt.Sprint(rows), finder) {
+			t.Errorf("%s: SHOW CONFIG tells a password (%v)", tt.name, err)
+		}
 	}
 
 	if n := starts.clear.Load() + secure.clear.Load(); n > 0 {
