@@ -158,6 +158,12 @@ func ParseHBA(name, src string, ident *Ident, read func(path string) ([]byte, er
 			continue
 		}
 		rule.Line = n
+		switch { // rules that let nobody in, and others behind them don't either
+		case rule.Method == AuthPeer && rule.Conn != HBALocal:
+			told.add(n, "peer lets in nobody but over unix sockets (local)")
+		case rule.Method == AuthPassthrough && rule.Conn == HBAHostNoSSL:
+			told.add(n, "passthrough lets in nobody but over TLS (hostssl) and unix sockets (local)")
+		}
 		if rule.Conn != HBALocal && !rule.AnyAddress && rule.Network != rule.Network.Masked() {
 			told.add(n, "%v has bits set behind its length, and matches no address; %v would", rule.Network, rule.Network.Masked())
 		}
@@ -268,10 +274,6 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 		return r, fmt.Errorf("method %q is not supported", method.shown())
 	}
 	switch {
-	case r.Method == AuthPeer && r.Conn != HBALocal:
-		return r, errors.New("peer works on unix sockets only (local)")
-	case r.Method == AuthPassthrough && r.Conn == HBAHostNoSSL:
-		return r, errors.New("passthrough needs TLS (hostssl) or a unix socket (local)")
 	case r.Method == AuthLDAP:
 		r.LDAP, err = parseLDAP(strings.Trim(p.line[p.end:], isspace))
 		return r, err

@@ -78,7 +78,6 @@ func TestHBABadLines(t *testing.T) {
 		{"local all all ident", `method "ident" is not supported`},
 		{"local all all ldap", "ldapprefix, ldapsuffix or ldapbasedn must say who a user is"},
 		{"local all all pam", `method "pam" is not supported`},
-		{"host all all all peer", "peer works on unix sockets only"},
 		{"local all all peer map=none", `there is no map "none"`},
 		{"local all all trust map=m", `option "map" is not supported`},
 		{"local all all md5 ldapbindpasswd=secret", `option "ldapbindpasswd" is not supported`},
@@ -93,6 +92,15 @@ func TestHBABadLines(t *testing.T) {
 			!strings.HasPrefix(problems[0].Text, "could not parse hba config line 2: ") || !strings.Contains(problems[0].Text, tt.want) ||
 			strings.Contains(problems[0].Text, "secret") {
 			t.Errorf("%q: %d rules, %v, want %s", tt.line, len(h.Rules), problems, tt.want)
+		}
+	}
+	for line, want := range map[string]string{
+		"host all all all peer":             "peer lets in nobody but over unix sockets",
+		"hostnossl all all all passthrough": "passthrough lets in nobody but over TLS",
+	} {
+		h, problems := parseHBA(line)
+		if len(h.Rules) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Text, want) {
+			t.Errorf("%s: %d rules, %v", line, len(h.Rules), problems)
 		}
 	}
 	h, problems := parseHBA("host all all 10.0.0.1/8 trust")

@@ -39,6 +39,7 @@ local all `+me.Username+` peer
 local all mapped,other peer map=`+me.Username+`map
 local all all scram-sha-256
 host all evil all reject
+host all local all peer
 host all trusted 127.0.0.0 255.0.0.0 trust
 host all plain 127.0.0.1/32 password
 host all @`+files+`.names 127.0.0.1/32 password
@@ -89,6 +90,7 @@ nonsense
 		{p.Socket, "ann", wrong, name, "SASL authentication failed"},
 		{p.Host, "evil", secret, name, "login rejected"},
 		{p.Host, "trusted", "", name, ""},
+		{p.Host, "local", "", name, "unix socket login rejected"},
 		{p.Host, "stranger", "", name, "no authentication method is found"},
 		{p.Host, "plain", secret, name, ""},
 		{p.Host, "plain", wrong, name, "password authentication failed"},
@@ -102,7 +104,7 @@ nonsense
 	} {
 		try(tt.host, tt.user, tt.password, tt.database, tt.want)
 	}
-	wantLog(t, p, `could not parse hba config line 13: unknown type "nonsense"`)
+	wantLog(t, p, `could not parse hba config line 14: unknown type "nonsense"`)
 	wantLog(t, p, "ident map: "+me.Username+"map does not have a match")
 
 	// Other rules are for those who come from now on. Rules with a mistake are
