@@ -172,14 +172,7 @@ func TestCancelAndHangUp(t *testing.T) {
 			_, err := busy.Exec(ctx, "select pg_sleep(1000)").ReadAll()
 			sleep <- err
 		}()
-		eventually(t, "a running query", func() error {
-			n := 0
-			err := watcher.QueryRow(ctx, "select count(*) from pg_stat_activity where state = 'active' and datname = $1", database).Scan(&n)
-			if err == nil && n != 1 {
-				err = fmt.Errorf("%d run", n)
-			}
-			return err
-		})
+		untilSleeps(t, watcher, database)
 		if err := hangUp(p.Host, p.Port, busy.PID(), busy.SecretKey()); err != nil {
 			t.Fatal(err)
 		}
@@ -192,6 +185,19 @@ func TestCancelAndHangUp(t *testing.T) {
 		t.Error(err)
 	}
 	base.check(t)
+}
+
+// untilSleeps waits until Postgres runs a pg_sleep in database.
+func untilSleeps(t *testing.T, watcher *pgx.Conn, database string) {
+	t.Helper()
+	eventually(t, "a running query", func() error {
+		n := 0
+		err := watcher.QueryRow(testContext(t), "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep%' and datname = $1", database).Scan(&n)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d run", n)
+		}
+		return err
+	})
 }
 
 // cancelRequest is a CancelRequest.

@@ -151,7 +151,15 @@ func TestTLS(t *testing.T) {
 	t.Run("renewal", e.renewal)
 	t.Run("reload", e.reload)
 	t.Run("bulk", e.bulk)
+	t.Run("switching", e.switching)
+	t.Run("cancel", e.cancel)
 	t.Run("injection", e.injection)
+	// All poolers have ended by now, and each session in good order.
+	for _, complaint := range []string{"unexpected eof", "could not receive data", "SSL error"} {
+		if strings.Contains(e.db.Log(), complaint) {
+			t.Errorf("Postgres complains of TLS, %q:\n%s", complaint, lastLines(e.db.Log(), 200))
+		}
+	}
 }
 
 // clients has drivers connect in each of their modes to poolers in each of
@@ -197,9 +205,6 @@ func (e *encrypted) psql(t *testing.T) {
 		out, err := e.db.Psql(testContext(t), dsn, "-c", "select 'bound by ' || version from pg_stat_ssl where pid = pg_backend_pid()", "-c", "select repeat('x', 3000000) from generate_series(1, 5)", "-o", "/dev/null")
 		if err != nil {
 			t.Errorf("%s: %s %v", versions, out, err)
-		}
-		if strings.Contains(e.db.Log(), "unexpected eof") || strings.Contains(e.db.Log(), "SSL error") {
-			t.Errorf("Postgres complains of TLS:\n%s", lastLines(e.db.Log(), 20))
 		}
 	}
 	// The console shows both sides.
@@ -412,15 +417,91 @@ func (e *encrypted) renewal(t *testing.T) {
 		}
 		return nil
 	})
-	// What can't be read changes nothing.
+	// What can't be read changes nothing, noticed or told.
 	write(t, suite.sandbox, base+".key", []byte("nonsense"))
+	wantLog(t, p, "what was in force stays")
+	if got := serverName(t, p); got != "third" {
+		t.Errorf("shown %q with a key that is none", got)
+	}
 	if _, err := p.Console(testContext(t), "RELOAD"); err == nil {
 		t.Error("RELOAD takes a key that is none")
 	}
 	if got := serverName(t, p); got != "third" {
 		t.Errorf("shown %q after a RELOAD that failed", got)
 	}
-	wantLog(t, p, "TLS setup failed: client_tls_cert_file: ")
+	wantLog(t, p, "config file loading failed: TLS setup failed: client_tls_cert_file: ")
+	c, k := e.ca.Issue(certificates.Options{Name: "old", Old: true})
+	write(t, suite.sandbox, base+".pem", c)
+	write(t, suite.sandbox, base+".key", k)
+	if _, err := p.Console(testContext(t), "RELOAD"); err != nil {
+		t.Fatal(err)
+	}
+	wantLog(t, p, "client_tls_cert_file: "+cert+" has expired on ")
+}
+
+// switching turns TLS for clients on and off under a running pooler: who is in
+// stays, and who comes meets what is in force then.
+func (e *encrypted) switching(t *testing.T) {
+	c := e.config(map[string]string{"client_tls_sslmode": "disable"})
+	p := startPooler(t, c)
+	var in []*pgx.Conn
+	for _, step := range []struct{ mode, takes, refuses, why string }{
+		{"disable", "disable", "require", "server refused TLS connection"},
+		{"require", "require", "disable", "SSL required"},
+		{"allow", "disable", "verify-full sslrootcert=" + e.caFile, "certificate"},
+		{"disable", "disable", "require", "server refused TLS connection"},
+	} {
+		c.Settings["client_tls_sslmode"] = step.mode
+		if err := p.Reload(testContext(t), c); err != nil {
+			t.Fatal(err)
+		}
+		const host = "host=127.0.0.1 user=encrypted sslmode="
+		wantRefusal(t, p, host+step.refuses, step.why)
+		conn, err := pgx.Connect(testContext(t), fmt.Sprintf("port=%d dbname=postgres default_query_exec_mode=exec %s%s", p.Port, host, step.takes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(testContext(t))
+		in = append(in, conn)
+		for i, conn := range in {
+			if _, err := conn.Exec(testContext(t), "select 1"); err != nil {
+				t.Errorf("client %d in mode %s: %v", i, step.mode, err)
+			}
+		}
+	}
+}
+
+// cancel has requests come in clear and with TLS, both of which a pooler that
+// requires TLS takes, and go on to a server whose certificate is verified.
+func (e *encrypted) cancel(t *testing.T) {
+	p := startPooler(t, e.config(map[string]string{
+		"client_tls_sslmode": "require", "server_tls_sslmode": "verify-full", "server_tls_ca_file": e.caFile,
+	}))
+	conn, err := pgconn.Connect(testContext(t), fmt.Sprintf("host=127.0.0.1 port=%d user=encrypted dbname=postgres sslmode=require", p.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(testContext(t))
+	watcher, err := e.db.Connect(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(testContext(t))
+	for _, request := range []func(string, int, uint32, []byte) error{cancelAndHangUp, cancelAndHangUpTLS} {
+		sleep := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(testContext(t), "select pg_sleep(1000)").ReadAll()
+			sleep <- err
+		}()
+		untilSleeps(t, watcher, "postgres")
+		if err := request(p.Host, p.Port, conn.PID(), conn.SecretKey()); err != nil {
+			t.Fatal(err)
+		}
+		var pgErr *pgconn.PgError
+		if err := <-sleep; !errors.As(err, &pgErr) || pgErr.Code != queryCanceled {
+			t.Fatalf("the cancelled query ended by %v, want SQLSTATE %s", err, queryCanceled)
+		}
+	}
 }
 
 // reload changes the settings for servers: connections made by other ones are

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -185,6 +186,10 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	s.cancelling++
 	sent := false
 	order, _ := w.p.order(s.pool)
+	order.Hosts = []string{v.name}
+	if v.tls() == "" {
+		order.TLS = certs.Settings{} // as the session, so the request
+	}
 	w.p.opts.Dialer.Cancel(order, v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) {
 			ok := w.loop.Post(func() {

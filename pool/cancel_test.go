@@ -3,6 +3,7 @@ package pool_test
 import (
 	"testing"
 
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -32,5 +33,37 @@ func TestCancelWhileSetting(t *testing.T) {
 	}
 	if !s.log.has("closing because: another cancel request for the same query waits") {
 		t.Errorf("the log is %q", s.log)
+	}
+}
+
+// sealed is a TLS session that says only what it is.
+type sealed struct{ wire.Stream }
+
+func (sealed) String() string { return "TLSv1.3" }
+
+// TestCancelAsTheSession has requests go the way of the session that they are
+// for: with TLS, and held against the name of its host, if it has any.
+func TestCancelAsTheSession(t *testing.T) {
+	for _, stream := range []wire.Stream{nil, sealed{}} {
+		w := newWorld(t, "auth_type = trust\npool_mode = transaction\nserver_tls_sslmode = prefer", "")
+		c := w.connect().startup("user", "alice", "database", "app")
+		w.dialer.next(t)(&dial.Session{
+			Params: reported, Key: make([]byte, 8), Name: "db", Host: "10.0.0.1", Socket: wire.Socket{TLS: stream},
+		}, nil)
+		w.settle()
+		var key string
+		for _, m := range c.wantWelcome() {
+			if m.typ == wire.BackendKeyData {
+				key = m.body
+			}
+		}
+		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+		w.cancelRequest(key)
+		if len(w.dialer.sent) != 1 {
+			t.Fatalf("sent %q", w.dialer.sent)
+		}
+		if r := w.dialer.last; r.TLS.Wanted() != (stream != nil) || len(r.Hosts) != 1 || r.Hosts[0] != "db" {
+			t.Errorf("session with TLS %v: TLS %v to %q", stream != nil, r.TLS.Wanted(), r.Hosts)
+		}
 	}
 }

@@ -97,8 +97,8 @@ type Dialer interface {
 	// Connect dials and logs in. It sets what r lacks for that: Detach.
 	Connect(r dial.Request, done func(*dial.Session, error))
 
-	// Cancel sends a CancelRequest to host, at r's port, within timeout (0: no
-	// limit). When it is connected it calls ready with a function that must be
+	// Cancel sends a CancelRequest to host, as r's port, options and TLS say,
+	// within timeout (0: no limit). When it is connected it calls ready with a function that must be
 	// called once: with true to send the request, with false to leave it.
 	// done is told the end: nil if and only if the request was sent and the
 	// server has dealt with it.

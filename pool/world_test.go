@@ -189,9 +189,10 @@ type fakeDialer struct {
 	asked []dial.Request
 	done  []func(*dial.Session, error)
 
-	hold bool     // Cancel waits
-	held []func() // the cancel requests that do
-	sent []string // cancel requests: host, port and key
+	hold bool         // Cancel waits
+	held []func()     // the cancel requests that do
+	sent []string     // cancel requests: host, port and key
+	last dial.Request // where the last one went
 }
 
 func (d *fakeDialer) Connect(r dial.Request, done func(*dial.Session, error)) {
@@ -203,7 +204,7 @@ func (d *fakeDialer) Cancel(r dial.Request, host string, key []byte, _ time.Dura
 	run := func() {
 		ready(func(send bool) {
 			if send {
-				d.sent = append(d.sent, fmt.Sprintf("%s:%d %x", host, r.Port, key))
+				d.sent, d.last = append(d.sent, fmt.Sprintf("%s:%d %x", host, r.Port, key)), r
 			}
 		})
 		done(nil)

@@ -17,6 +17,9 @@ import (
 // refreshEvery is how often the files of client_tls_ settings are looked at.
 const refreshEvery = 3 * time.Second
 
+// warnEvery is how often it is looked whether certificates are near their end.
+const warnEvery = 24 * time.Hour
+
 // configureTLS reads what the TLS settings of snap name and puts it in force
 // for clients, or changes nothing.
 func (p *process) configureTLS(snap *configs.Snapshot) error {
@@ -29,11 +32,7 @@ func (p *process) configureTLS(snap *configs.Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("TLS setup failed: %w", err)
 	}
-	for _, s := range []certs.Settings{clients, certs.ForServers(&snap.Main)} {
-		for _, note := range s.Notes() {
-			p.log.Log(pool.Warning, "", note)
-		}
-	}
+	p.warnTLS(&snap.Main)
 	if made && snap.Main.ClientTLSSSLMode.Required() { // who only allows it expects nothing of it
 		p.log.Log(pool.Warning, "", "client_tls_cert_file is not set: clients are shown a certificate made for this process, which nobody can verify")
 	}
@@ -41,21 +40,35 @@ func (p *process) configureTLS(snap *configs.Snapshot) error {
 	return nil
 }
 
-// watchTLS puts renewed certificates in force, until ctx ends.
+// warnTLS tells what is doubtful about m's TLS settings.
+func (p *process) warnTLS(m *configs.Main) {
+	_, doubtful := certs.Check(m, time.Now())
+	for _, e := range doubtful {
+		p.log.Log(pool.Warning, "", e.Error())
+	}
+}
+
+// watchTLS puts renewed certificates in force, and warns of those that nobody
+// has renewed, until ctx ends.
 func (p *process) watchTLS(ctx context.Context) {
-	ticker := time.NewTicker(refreshEvery)
-	defer ticker.Stop()
+	refresh, warn := time.NewTicker(refreshEvery), time.NewTicker(warnEvery)
+	defer refresh.Stop()
+	defer warn.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-warn.C:
+			p.warnTLS(&p.Snapshot().Main)
+			continue
+		case <-refresh.C:
 		}
 		switch changed, err := p.tls.Refresh(); {
 		case err != nil:
 			p.log.Log(pool.Error, "", "TLS setup failed: "+err.Error()+"; what was in force stays")
 		case changed:
 			p.log.Log(pool.Info, "", "client_tls_ files have changed, and are in force")
+			p.warnTLS(&p.Snapshot().Main)
 		}
 	}
 }

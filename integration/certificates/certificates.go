@@ -36,18 +36,32 @@ type Options struct {
 }
 
 // NewAuthority makes an authority.
-func NewAuthority(name string) *Authority {
+func NewAuthority(name string) *Authority { return newAuthority(name, nil) }
+
+// Sub makes an authority that a has signed. Its PEM belongs behind the
+// certificates that it issues.
+func (a *Authority) Sub(name string) *Authority { return newAuthority(name, a) }
+
+// newAuthority makes an authority that by has signed, itself if that is nil.
+func newAuthority(name string, by *Authority) *Authority {
 	a := &Authority{Pool: x509.NewCertPool()}
 	a.key = newKey(false)
 	template := template(Options{Name: name})
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage |= x509.KeyUsageCertSign
-	der := must(x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key))
+	parent, key := template, a.key
+	if by != nil {
+		parent, key = by.cert, by.key
+	}
+	der := must(x509.CreateCertificate(rand.Reader, template, parent, a.key.Public(), key))
 	a.cert = must(x509.ParseCertificate(der))
 	a.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	a.Pool.AddCert(a.cert)
 	return a
 }
+
+// Certificate is the authority's own.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 
 // Issue makes a certificate and its key, both in PEM format.
 func (a *Authority) Issue(o Options) (cert, key []byte) {

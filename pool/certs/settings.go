@@ -4,6 +4,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -27,13 +28,14 @@ type Settings struct {
 	Ciphers   string // up to TLS 1.2
 	Ciphers13 string
 	Curve     string // "" is auto
+	DHParams  string // "" is auto
 }
 
 // ForClients are the settings of m for connections from clients.
 func ForClients(m *configs.Main) Settings {
 	return Settings{
 		"client_tls", m.ClientTLSSSLMode, m.ClientTLSCAFile, m.ClientTLSCertFile, m.ClientTLSKeyFile,
-		m.ClientTLSProtocols, m.ClientTLSCiphers, m.ClientTLS13Ciphers, m.ClientTLSECDHCurve,
+		m.ClientTLSProtocols, m.ClientTLSCiphers, m.ClientTLS13Ciphers, m.ClientTLSECDHCurve, m.ClientTLSDHEParams,
 	}
 }
 
@@ -41,7 +43,7 @@ func ForClients(m *configs.Main) Settings {
 func ForServers(m *configs.Main) Settings {
 	return Settings{
 		"server_tls", m.ServerTLSSSLMode, m.ServerTLSCAFile, m.ServerTLSCertFile, m.ServerTLSKeyFile,
-		m.ServerTLSProtocols, m.ServerTLSCiphers, m.ServerTLS13Ciphers, "",
+		m.ServerTLSProtocols, m.ServerTLSCiphers, m.ServerTLS13Ciphers, "", "",
 	}
 }
 
@@ -101,15 +103,12 @@ func (s Settings) config() (*tls.Config, error) {
 	if c.CurvePreferences, err = parseCurve(s.Curve); err != nil {
 		return nil, s.fail("ecdhcurve", err)
 	}
-	return c, nil
-}
-
-// Notes tell what the settings ask for and don't get.
-func (s Settings) Notes() []string {
-	if s.Wanted() && !offers13(s.Ciphers13) {
-		return []string{s.prefix + "13_ciphers: the suites of TLS 1.3 are all or none; TLS 1.3 is left out"}
+	switch s.DHParams {
+	case "", "auto", "none": // there is no DHE in any case
+	default:
+		return nil, s.fail("dheparams", fmt.Errorf("invalid value %q: must be auto or none", s.DHParams))
 	}
-	return nil
+	return c, nil
 }
 
 // Accept makes the configuration for connections from clients. own is shown to
@@ -181,6 +180,9 @@ func (s Settings) pair() ([]tls.Certificate, error) {
 		return nil, s.fail("key_file", unreadable(s.KeyFile, err))
 	}
 	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil && bytes.Contains(key, []byte("ENCRYPTED")) {
+		return nil, s.fail("key_file", fmt.Errorf("the key in %s is encrypted, and nobody is asked for its passphrase: openssl pkey writes one without", s.KeyFile))
+	}
 	if err != nil {
 		return nil, s.fail("cert_file", fmt.Errorf("%s with key %s: %w", s.CertFile, s.KeyFile, err))
 	}

@@ -183,13 +183,16 @@ func TestWrong(t *testing.T) {
 	f := folder(t.TempDir())
 	f.renew(t, "name")
 	f.write(t, "empty", nil)
+	f.write(t, "locked", []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGb\n-----END ENCRYPTED PRIVATE KEY-----\n"))
 	for settings, want := range map[string]string{
-		"client_tls_protocols = tlsv1.0,tlsv1.2":                                                 "client_tls_protocols: TLS versions must follow",
-		"client_tls_protocols = sslv3":                                                           `client_tls_protocols: unknown word "sslv3"`,
-		"client_tls_ciphers = aNULL":                                                             "client_tls_ciphers: no cipher suite is left",
-		"client_tls_ecdhcurve = none":                                                            "client_tls_ecdhcurve: none would leave",
-		"client_tls_ecdhcurve = curve25519":                                                      "client_tls_ecdhcurve: unknown curve",
-		"client_tls13_ciphers = AES":                                                             "client_tls13_ciphers: failed to set the TLSv1.3 cipher suites",
+		"client_tls_protocols = tlsv1.0,tlsv1.2": "client_tls_protocols: TLS versions must follow",
+		"client_tls_protocols = sslv3":           `client_tls_protocols: unknown word "sslv3"`,
+		"client_tls_ciphers = aNULL":             "client_tls_ciphers: no cipher suite is left",
+		"client_tls_ecdhcurve = none":            "client_tls_ecdhcurve: none would leave",
+		"client_tls_ecdhcurve = curve25519":      "client_tls_ecdhcurve: unknown curve",
+		"client_tls_dheparams = legacy":          `client_tls_dheparams: invalid value "legacy": must be auto or none`,
+		"client_tls_cert_file = " + f.path("cert") + "\nclient_tls_key_file = " + f.path("locked"): "client_tls_key_file: the key in " + f.path("locked") + " is encrypted",
+		"client_tls13_ciphers = AES": "client_tls13_ciphers: failed to set the TLSv1.3 cipher suites",
 		"client_tls_protocols=tlsv1.3\nclient_tls13_ciphers=TLS_AES_128_GCM_SHA256":              "client_tls13_ciphers: the suites of TLS 1.3 can't be chosen",
 		"client_tls_ca_file = " + f.path("missing"):                                              "client_tls_ca_file: cannot read " + f.path("missing") + ": No such file or directory",
 		"client_tls_ca_file = " + f.path("empty"):                                                "client_tls_ca_file: " + f.path("empty") + " holds no certificate",
@@ -207,14 +210,58 @@ func TestWrong(t *testing.T) {
 
 // TestSuites13 leaves TLS 1.3 out where its suites can't be met.
 func TestSuites13(t *testing.T) {
-	m := load(t, "client_tls_sslmode = allow\nclient_tls13_ciphers = TLS_AES_256_GCM_SHA384")
-	c, err := ForClients(m).Accept(&tls.Certificate{})
-	if err != nil || c.MaxVersion != tls.VersionTLS12 || len(ForClients(m).Notes()) != 1 {
-		t.Errorf("%+v, %v, %v", c, err, ForClients(m).Notes())
+	const few, all = "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
+	for list, want := range map[string]uint16{few: tls.VersionTLS12, all: tls.VersionTLS13} {
+		m := load(t, "client_tls_sslmode = allow\nclient_tls13_ciphers = "+list)
+		c, err := ForClients(m).Accept(&tls.Certificate{})
+		_, doubtful := Check(m, time.Now())
+		if err != nil || c.MaxVersion != want || (len(doubtful) == 0) != (list == all) {
+			t.Errorf("%s: %+v, %v, %v", list, c, err, doubtful)
+		}
 	}
-	m = load(t, "client_tls_sslmode = allow\nclient_tls13_ciphers = TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256")
-	if c, err = ForClients(m).Accept(&tls.Certificate{}); err != nil || c.MaxVersion != tls.VersionTLS13 || len(ForClients(m).Notes()) != 0 {
-		t.Errorf("%+v, %v", c, err)
+}
+
+// TestValidity has certificates be doubtful before and after their time.
+func TestValidity(t *testing.T) {
+	f := folder(t.TempDir())
+	f.renew(t, "name")
+	m := load(t, "server_tls_sslmode = require\nserver_tls_cert_file = "+f.path("cert")+"\nserver_tls_key_file = "+f.path("key"))
+	c, err := ForServers(m).Connect("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := c.Certificates[0].Leaf
+	for _, test := range []struct {
+		now  time.Time
+		want string
+	}{
+		{leaf.NotBefore.Add(-time.Second), " is valid only from " + day(leaf.NotBefore) + " on"},
+		{leaf.NotBefore.Add(time.Second), ""},
+		{leaf.NotAfter.Add(-soon), ""},
+		{leaf.NotAfter.Add(-soon + time.Second), " expires on " + day(leaf.NotAfter)},
+		{leaf.NotAfter.Add(time.Second), " has expired on " + day(leaf.NotAfter)},
+	} {
+		wrong, doubtful := Check(m, test.now)
+		got := ""
+		if len(doubtful) > 0 {
+			got = doubtful[0].Error()
+		}
+		if test.want != "" {
+			test.want = "server_tls_cert_file: " + f.path("cert") + test.want
+		}
+		if len(wrong) > 0 || len(doubtful) > 1 || got != test.want {
+			t.Errorf("%v: %v, %v; want %q", test.now, wrong, doubtful, test.want)
+		}
+	}
+}
+
+// TestServerName says whom servers hear that they are: only verify-full tells.
+func TestServerName(t *testing.T) {
+	for mode, want := range map[string]string{"prefer": "", "require": "", "verify-ca": "", "verify-full": "db"} {
+		c, err := ForServers(load(t, "server_tls_sslmode = "+mode)).Connect("db")
+		if err != nil || c.ServerName != want || !slices.Equal(c.NextProtos, []string{"postgresql"}) {
+			t.Errorf("%s: %q, %q, %v", mode, c.ServerName, c.NextProtos, err)
+		}
 	}
 }
 

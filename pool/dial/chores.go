@@ -35,7 +35,7 @@ func (c *Chores) Cancel(r Request, host string, key []byte, timeout time.Duratio
 	}
 	go func() {
 		defer cancel()
-		done(Cancel(ctx, host, r.Port, r.Options, key, func() bool {
+		done(Cancel(ctx, r, host, key, func() bool {
 			answer := make(chan bool, 1)
 			ready(func(send bool) { answer <- send })
 			select {

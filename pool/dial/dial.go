@@ -252,32 +252,48 @@ func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
 	return l, failed
 }
 
-// Cancel asks the server at host and port to cancel what the session with key
-// is doing. host is Session.Host, key is Session.Key. Right before the
-// request is written beforeSend is asked: false means that there is nothing to
-// cancel any more, and Cancel closes without a word and returns nil. It
-// returns only when the server has closed the connection, which it does after
-// it has sent the signal: from then on the session's next query is safe. After
-// an error that follows a beforeSend of true, the signal may still be to come:
-// the session should be closed.
-func Cancel(ctx context.Context, host string, port int, options Options, key []byte, beforeSend func() bool) error {
-	conn, err := open(ctx, host, port, options)
+// Cancel asks the server at host to cancel what the session with key is doing.
+// host is Session.Host, key is Session.Key. Of r the Port, the Options and TLS
+// count, and from Hosts, if there is one, the name that the server's certificate
+// must have: Session.Name. Right before the request is written beforeSend is
+// asked: false means that there is nothing to cancel any more, and Cancel
+// closes without a word and returns nil. It returns only when the server has
+// closed the connection, which it does after it has sent the signal: from then
+// on the session's next query is safe. After an error that follows a beforeSend
+// of true, the signal may still be to come: the session should be closed.
+func Cancel(ctx context.Context, r Request, host string, key []byte, beforeSend func() bool) error {
+	conn, err := open(ctx, host, r.Port, r.Options)
 	if err != nil {
 		return connectError(ctx, err)
 	}
 	defer conn.Close()
 	defer interruptible(ctx, conn)()
+	name := host
+	if len(r.Hosts) > 0 {
+		name = r.Hosts[0]
+	}
+	session, failed := r.encrypt(conn, name)
+	if failed != nil {
+		return failed.because(ctx)
+	}
+	var server io.ReadWriter = conn
+	if session != nil {
+		server = session
+	}
 	if !beforeSend() {
+		if session != nil {
+			session.Finish()
+		}
 		if over := ended(ctx); over != nil {
 			return over
 		}
 		return nil
 	}
-	if _, err := conn.Write(wire.AppendCancelRequest(nil, key)); err != nil {
+	if _, err := server.Write(wire.AppendCancelRequest(nil, key)); err != nil {
 		return crashed(err).because(ctx)
 	}
 	var one [1]byte
-	switch _, err := conn.Read(one[:]); {
+	switch _, err := server.Read(one[:]); {
 	case err == nil:
 		return &LoginError{Kind: Protocol, Reason: reasonUnknown, Detail: "the server answered a cancel request"}
 	case !errors.Is(err, io.EOF):

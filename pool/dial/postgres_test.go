@@ -278,11 +278,11 @@ func (p *server) cancel(t *testing.T) {
 	c := resume(t, s)
 	defer c.Close()
 	c.send("select pg_sleep(60)")
-	if err := dial.Cancel(t.Context(), host, p.Port, dial.Options{}, key, func() bool { return false }); err != nil {
+	if err := dial.Cancel(t.Context(), dial.Request{Port: p.Port}, host, key, func() bool { return false }); err != nil {
 		t.Fatal(err)
 	}
 	p.awaitActive(t)
-	if err := dial.Cancel(t.Context(), host, p.Port, dial.Options{}, key, func() bool { return true }); err != nil {
+	if err := dial.Cancel(t.Context(), dial.Request{Port: p.Port}, host, key, func() bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.result(); !strings.Contains(got, "57014") {

@@ -523,7 +523,7 @@ func TestCancelRequest(t *testing.T) {
 			}()
 			r := (&script{Listener: l}).request()
 			asked := 0
-			err = dial.Cancel(t.Context(), r.Hosts[0], r.Port, r.Options, []byte("\x00\x00\x00\x01\x00\x00\x00\x02"), func() bool {
+			err = dial.Cancel(t.Context(), r, r.Hosts[0], []byte("\x00\x00\x00\x01\x00\x00\x00\x02"), func() bool {
 				asked++
 				return test.send
 			})
@@ -538,18 +538,18 @@ func TestCancelRequest(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := newScript(t, "tcp", "127.0.0.1:0", func(net.Conn) { cancel() })
 		r := s.request()
-		err := dial.Cancel(ctx, r.Hosts[0], r.Port, r.Options, make([]byte, 8), func() bool { return true })
+		err := dial.Cancel(ctx, r, r.Hosts[0], make([]byte, 8), func() bool { return true })
 		wantError(t, err, dial.Canceled, "server connection closed")
 		s.expectClosed(t)
 	})
 	t.Run("answered", func(t *testing.T) {
 		s := newScript(t, "tcp", "127.0.0.1:0", sends([]byte("E")))
 		r := s.request()
-		err := dial.Cancel(t.Context(), r.Hosts[0], r.Port, r.Options, make([]byte, 8), func() bool { return true })
+		err := dial.Cancel(t.Context(), r, r.Hosts[0], make([]byte, 8), func() bool { return true })
 		wantError(t, err, dial.Protocol, "unknown pkt from server")
 	})
 	t.Run("nobody there", func(t *testing.T) {
-		err := dial.Cancel(t.Context(), t.TempDir(), 1, dial.Options{}, make([]byte, 8), func() bool {
+		err := dial.Cancel(t.Context(), dial.Request{Port: 1}, t.TempDir(), make([]byte, 8), func() bool {
 			t.Error("asked without a connection")
 			return true
 		})

@@ -54,8 +54,15 @@ func (c *conn) Close() {
 	c.loop.closing = append(c.loop.closing, c)
 }
 
-// Abort implements [wire.Conn].
-func (c *conn) Abort() { c.kill() }
+// Abort implements [wire.Conn]. A TLS session that ends without a word looks
+// like an attack to its peer, which complains; so that word goes out if nothing
+// is queued before it.
+func (c *conn) Abort() {
+	if s := c.stream(); s != nil && c.state == open && c.out.size == 0 {
+		c.finish(s)
+	}
+	c.kill()
+}
 
 // settle tells failures and looks after what was closed in this turn.
 func (l *Loop) settle() {

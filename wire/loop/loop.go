@@ -169,7 +169,7 @@ func (l *Loop) Run() {
 	l.dead = true
 	for _, c := range l.slots {
 		if c != nil {
-			c.kill()
+			c.Abort()
 		}
 	}
 	for _, ln := range l.listeners {

@@ -308,6 +308,20 @@ func TestTLSEnds(t *testing.T) {
 	})
 }
 
+// TestTLSStop has the loop stop: peers are told that the session is over.
+func TestTLSStop(t *testing.T) {
+	both(t, func(t *testing.T, version uint16) {
+		l := start(t, Options{})
+		s, far := secured(t, version)
+		attach(t, l, s)
+		l.Stop()
+		last, err := io.ReadAll(far.NetConn())
+		if err != nil || len(last) == 0 {
+			t.Errorf("%d bytes, %v; want an alert", len(last), err)
+		}
+	})
+}
+
 // chatty is a session that has something to say whatever it hears.
 type chatty struct{ wire.Stream }
 

@@ -215,6 +215,11 @@ func (c *Client) Peer() *x509.Certificate {
 	return c.conn.ConnectionState().PeerCertificates[0]
 }
 
+// Finish tells the server that nothing more follows. It may block.
+func (c *Client) Finish() {
+	_ = c.conn.CloseWrite() // a session that is broken has nothing more to say
+}
+
 // Release makes a Stream of the session, for a loop. The Client may not be used
 // again, and nobody may be within one of its methods.
 func (c *Client) Release() *Stream { return newStream(c.conn, c.t, nil, c.own) }
