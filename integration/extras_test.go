@@ -2,8 +2,8 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -83,14 +83,25 @@ func TestStartupParameters(t *testing.T) {
 		ask(a, "discard all")
 		want(d, given)
 
-		// Postgres says what it does not take, when it is told.
-		if conn, err := pgconn.Connect(testContext(t), p.DSN(user, "", name)+"&no_such_parameter=1"); err == nil {
-			_, err = conn.Exec(testContext(t), "select 1").ReadAll()
-			if err == nil || !strings.Contains(err.Error(), "invalid server parameter") {
-				t.Errorf("an unknown parameter: %v", err)
+		// Postgres says what it does not take, when it is told; the server goes on
+		// with what it had.
+		const pid = "select pg_backend_pid()"
+		server := ask(a, pid)
+		for params, detail := range map[string]string{
+			"&no_such_parameter=1&my.own=y":               `unrecognized configuration parameter "no_such_parameter"`,
+			"&statement_timeout=1s&lock_timeout=sometime": `invalid value for parameter "lock_timeout": "sometime"`,
+			"&extra_float_digits=2&timezone=Nowhere/Land": `invalid value for parameter "TimeZone": "Nowhere/Land"`,
+		} {
+			_, err := connect(params).Exec(testContext(t), "select 1").ReadAll()
+			var refused *pgconn.PgError
+			if !errors.As(err, &refused) || refused.Message != "invalid server parameter" || refused.Detail != detail {
+				t.Errorf("%s: %v", params, err)
 			}
-		} else {
-			t.Error(err)
+			want(c, plain)
+			want(b, other)
+		}
+		if now := ask(a, pid); now != server {
+			t.Error("the server was closed because of somebody's parameters")
 		}
 		// What is tracked follows the session instead, and RESET ALL has put it
 		// to the server's own: search_path, where the server reports it.
