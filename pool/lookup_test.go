@@ -237,6 +237,8 @@ func TestAuthQueryWhere(t *testing.T) {
 		{"not configured", "auth_user = alice\nauth_dbname = none", "app = host=db", "nina", "app", "bouncer config error", true},
 		{"unknown database", "auth_user = alice", "app = host=db", "nina", "none", "", false},
 		{"known user", "auth_user = alice", "app = host=db", "alice", "app", "", false},
+		{"known by [users] alone", "auth_user = alice\n[users]\nnina = pool_mode=session", "app = host=db", "nina", "app", "app alice", false},
+		{"LDAP", "auth_user = alice\nauth_type = ldap\nauth_ldap_options = ldapserver=x ldapprefix=y", "app = host=db", "nina", "app", "", false},
 		{"no auth_user", "", "app = host=db", "nina", "app", "", false},
 		{"any", "auth_user = alice\nauth_type = any", "app = host=db user=alice", "nina", "app", "app alice", false},
 	} {
@@ -255,6 +257,23 @@ func TestAuthQueryWhere(t *testing.T) {
 				t.Errorf("asked %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestAuthQueryNowhere: what the client and the log are told when it can't be
+// asked.
+func TestAuthQueryNowhere(t *testing.T) {
+	for _, tt := range []struct{ authDB, want, logged string }{
+		{"none", "bouncer config error", `authentication database "none" is not configured.`},
+		{"other", `authentication database "other" is disabled`, ""},
+		{"pgbouncer", "bouncer config error", `cannot use the reserved "pgbouncer" database as an auth_dbname`},
+	} {
+		w := newWorld(t, "auth_user = alice", "app = host=db auth_dbname="+tt.authDB+"\nother = host=db")
+		w.p.SetDisabled("other", true)
+		w.connect().startup("user", "nina", "database", "app").wantError(tt.want)
+		if !w.log.has(tt.logged) {
+			t.Errorf("%s: %q", tt.authDB, w.log)
+		}
 	}
 }
 
