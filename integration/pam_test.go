@@ -162,7 +162,7 @@ func TestPAM(t *testing.T) {
 		})
 	}
 	storm.Wait()
-	hasty := start(map[string]string{"auth_type": "pam", "client_login_timeout": "1"})
+	hasty := start(map[string]string{"auth_type": "pam", "client_login_timeout": "2"})
 	want(visitTo(hasty, hasty.Host, "hangs", "pam-any"), "client_login_timeout")
 	write(t, suite.sandbox, name+".free", nil)
 	hang.Wait()
