@@ -240,11 +240,13 @@ func TestLDAP(t *testing.T) {
 	}
 
 	p := startPooler(t, pooler.Config{
-		Settings:  map[string]string{"auth_type": "hba", "auth_hba_file": hba(bind)["auth_hba_file"]},
+		Settings:  map[string]string{"auth_type": "hba", "auth_hba_file": hba(bind)["auth_hba_file"], "auth_query": "select $1, 'rose'"},
 		Databases: []string{fmt.Sprintf("%s = host=%s port=%d auth_user=nina", postgres.Database, db.Host, db.Port)},
+		Userlist:  map[string]string{"nina": "tulip"},
 	})
 	_, err = pgconn.Connect(testContext(t), p.DSN("otto", "tulip", postgres.Database))
 	if err == nil || !strings.Contains(err.Error(), "bouncer config error") {
 		t.Errorf("LDAP together with auth_user: %v", err)
 	}
+	wantLog(t, p, "LDAP can't be asked: it needs auth_ldap_options, and no auth_user for the database")
 }
