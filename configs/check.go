@@ -58,6 +58,11 @@ func (m *Main) onlyLocal() bool {
 	return true
 }
 
+// asksForCertificates reports whether clients are asked for theirs.
+func (m *Main) asksForCertificates() bool {
+	return m.ClientTLSSSLMode >= SSLVerifyCA || m.ClientTLSSSLMode != SSLDisable && m.ClientTLSCAFile != ""
+}
+
 // syslogFacilities are those that syslog_facility may name.
 var syslogFacilities = []string{
 	"auth", "authpriv", "daemon", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",

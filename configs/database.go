@@ -157,7 +157,7 @@ var databaseParams = []param[Database]{
 	choice("pool_mode", "global", "When a server goes back to its pool.", func(d *Database) enum { return &d.PoolMode }),
 	waitTimeout(func(d *Database) *time.Duration { return &d.QueryWaitTimeout }),
 	choice("load_balance_hosts", "round-robin", "With several hosts: a new connection goes to the next one, or stays with one until it fails.", func(d *Database) enum { return &d.LoadBalanceHosts }),
-	choice("target_session_attrs", "any", "pgweir's own: which servers will do: `any`, `read-write`, `read-only`, `primary` or `standby`. The others are passed over, and left when they change.", func(d *Database) enum { return &d.TargetSessionAttrs }),
+	choice("target_session_attrs", "any", "pgweir's own: which servers will do: `any`, `read-write`, `read-only`, `primary`, `standby` or `prefer-standby` (a standby, or else any). The others are passed over, and left when they change.", func(d *Database) enum { return &d.TargetSessionAttrs }),
 	count("max_db_connections", "global", "Server connections over all users; 0: as set globally.", 0, func(d *Database) *int { return &d.MaxDBConnections }),
 	count("max_db_client_connections", "global", "Client connections; 0: as set globally.", 0, func(d *Database) *int { return &d.MaxDBClientConnections }),
 	{

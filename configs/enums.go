@@ -120,16 +120,17 @@ type enum interface {
 type SessionAttrs uint8
 
 const (
-	SessionAny       SessionAttrs = iota // every server
-	SessionReadWrite                     // no standby, and transactions may write by default
-	SessionReadOnly                      // the others
-	SessionPrimary                       // no standby
-	SessionStandby                       // a hot standby
+	SessionAny           SessionAttrs = iota // every server
+	SessionReadWrite                         // no standby, and transactions may write by default
+	SessionReadOnly                          // the others
+	SessionPrimary                           // no standby
+	SessionStandby                           // a hot standby
+	SessionPreferStandby                     // a hot standby, or else any
 )
 
 var sessionAttrs = names{
 	SessionAny: "any", SessionReadWrite: "read-write", SessionReadOnly: "read-only",
-	SessionPrimary: "primary", SessionStandby: "standby",
+	SessionPrimary: "primary", SessionStandby: "standby", SessionPreferStandby: "prefer-standby",
 }
 
 // String returns the name in the configuration.
@@ -139,7 +140,8 @@ func (a *SessionAttrs) parse(s string) bool { return sessionAttrs.parse(s, (*uin
 func (a *SessionAttrs) names() names        { return sessionAttrs }
 
 // Admit reports whether a server will do that is a standby or not, and whose
-// transactions are read-only by default or not.
+// transactions are read-only by default or not. If none is found that
+// SessionPreferStandby admits, others will do.
 func (a SessionAttrs) Admit(standby, readOnly bool) bool {
 	switch a {
 	case SessionReadWrite:
@@ -148,7 +150,7 @@ func (a SessionAttrs) Admit(standby, readOnly bool) bool {
 		return standby || readOnly
 	case SessionPrimary:
 		return !standby
-	case SessionStandby:
+	case SessionStandby, SessionPreferStandby:
 		return standby
 	}
 	return true

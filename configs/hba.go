@@ -457,6 +457,18 @@ func (l *loader) hba() {
 		var problems []Problem
 		l.snap.HBA, problems = ParseHBA(m.AuthHBAFile, src, ident, l.read)
 		l.broken(problems)
+		if !m.asksForCertificates() {
+			l.vain(l.snap.HBA)
+		}
+	}
+}
+
+// vain warns of rules by certificate where clients show none.
+func (l *loader) vain(h *HBA) {
+	for _, r := range h.Rules {
+		if r.Method == AuthCert {
+			l.warnAt(pos{l.snap.Main.AuthHBAFile, r.Line}, "cert: nobody is asked for a certificate, so nobody gets in; set client_tls_ca_file and client_tls_sslmode")
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -145,6 +146,37 @@ func TestHBAReload(t *testing.T) {
 	}
 	if _, err = s.Reload(); err == nil || !strings.HasPrefix(err.Error(), ini+":3: auth_hba_file: cannot read") {
 		t.Errorf("RELOAD without the file: %v", err)
+	}
+}
+
+// TestHBACert warns of rules that let nobody in.
+func TestHBACert(t *testing.T) {
+	dir := t.TempDir()
+	hba, ini := filepath.Join(dir, "hba"), filepath.Join(dir, "ini")
+	if err := os.WriteFile(hba, []byte("local all all trust\nhostssl all all all cert\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for settings, vain := range map[string]bool{
+		"":                                 true,
+		"client_tls_ca_file = ca\n":        true,
+		"client_tls_sslmode = require\n":   true,
+		"client_tls_sslmode = verify-ca\n": false,
+		"client_tls_sslmode = allow\nclient_tls_ca_file = ca\n": false,
+	} {
+		text := "[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = hba\nauth_hba_file = " + hba + "\n" + settings + "[databases]\nd = host=x\n"
+		if err := os.WriteFile(ini, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Load(ini)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := slices.ContainsFunc(s.Warnings, func(p Problem) bool {
+			return p.File == hba && p.Line == 2 && strings.HasPrefix(p.Text, "cert: nobody is asked")
+		})
+		if told != vain {
+			t.Errorf("%q: warned %v, want %v: %v", settings, told, vain, s.Warnings)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgweir/pgweir/integration/pooler"
+	"github.com/pgweir/pgweir/integration/postgres"
 )
 
 // TestPreparedStatements has forty clients, which have the same names for
@@ -258,5 +261,289 @@ func TestChangedResult(t *testing.T) {
 	}
 	if r := pg.ExecPrepared(ctx, "mine", nil, nil, nil).Read(); r.Err != nil || len(r.Rows[0]) != 2 {
 		t.Errorf("after it: %q, %v", r.Rows, r.Err)
+	}
+}
+
+// TestMeaningOfStatements has clients prepare the same text where it means
+// something else: each gets what it would get directly.
+func TestMeaningOfStatements(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "1"}))
+	setUp := connect(t, p, database, pgx.QueryExecModeSimpleProtocol)
+	for _, sql := range []string{
+		"create schema one create table t (a int default 1)", "create schema two create table t (b text default '2', c int default 3)",
+		"insert into one.t default values", "insert into two.t default values",
+	} {
+		if _, err := setUp.Exec(testContext(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		parameter string
+		values    [2]string
+		sql       string
+	}{
+		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select '01/02/2003'::date - '2003-01-01'::date"},
+		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select $$01/02/2003$$::date - $x$2003-01-01$x$::date"},
+		{"timezone", [2]string{"Asia/Tokyo", "UTC"}, "select '2003-01-01 00:00'::timestamptz at time zone 'UTC'"},
+		{"intervalstyle", [2]string{"sql_standard", "postgres"}, "select extract(epoch from '-1 2:03'::interval)"},
+		{"client_encoding", [2]string{"LATIN1", "UTF8"}, "select length('\u00e4')"},
+		{"standard_conforming_strings", [2]string{"on", "off"}, `select length('\n')`},
+		{"search_path", [2]string{"one", "two"}, "select * from t"},
+		{"array_nulls", [2]string{"on", "off"}, "select array_position('{x,null}'::text[], 'null')"},
+	} {
+		for _, prepare := range []struct{ name, before, query string }{
+			{"Parse", "", ""},
+			{"PREPARE", "prepare mine as " + test.sql, "execute mine"},
+		} {
+			t.Run(test.parameter+" "+prepare.name, func(t *testing.T) {
+				run := func(dsn, value string) string {
+					c, err := pgx.ParseConfig(dsn)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.RuntimeParams[test.parameter] = value
+					conn, err := pgconn.ConnectConfig(testContext(t), &c.Config)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Close(context.Background())
+					var r *pgconn.Result
+					if prepare.query == "" {
+						if _, err := conn.Prepare(testContext(t), "mine", test.sql, nil); err != nil {
+							t.Fatal(err)
+						}
+						r = conn.ExecPrepared(testContext(t), "mine", nil, nil, nil).Read()
+					} else {
+						var all []*pgconn.Result
+						if all, err = conn.Exec(testContext(t), prepare.before+"; "+prepare.query).ReadAll(); err != nil {
+							t.Fatal(err)
+						}
+						r = all[1]
+					}
+					if r.Err != nil {
+						t.Fatal(r.Err)
+					}
+					return fmt.Sprintf("%q", r.Rows)
+				}
+				direct := db.DSN(postgres.Superuser, database)
+				for _, value := range test.values {
+					if got, want := run(p.DSN(user, "", database), value), run(direct, value); got != want {
+						t.Errorf("with %s: %s, directly %s", value, got, want)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestChangedResultElsewhere has a client that was told what its rows look like,
+// and does not ask again, come to a server that meets the statement only after
+// the table was altered. It gets the error that it would get directly, and
+// nothing is done.
+func TestChangedResultElsewhere(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "1"}))
+	ctx := testContext(t)
+	other := connect(t, p, database, pgx.QueryExecModeExec)
+	run := func(sql string) string {
+		t.Helper()
+		results, err := other.PgConn().Exec(ctx, sql).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows := results[len(results)-1].Rows; rows != nil {
+			return string(rows[0][0])
+		}
+		return ""
+	}
+	last := ""
+	newServer := func() {
+		t.Helper()
+		if _, err := p.Console(ctx, "RECONNECT"); err != nil {
+			t.Fatal(err)
+		}
+		pid := run("select pg_backend_pid()")
+		if pid == last {
+			t.Fatal("it is the same server")
+		}
+		last = pid
+	}
+	conn, err := login(ctx, fmt.Sprintf("%s:%d", p.Host, p.Port), user, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.close()
+	// send sends messages up to a Sync, and wants an error of that code, or none.
+	send := func(code string, lines ...line) {
+		t.Helper()
+		var all []byte
+		for _, l := range append(lines, line{"Sync"}) {
+			message, err := encode(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, message...)
+		}
+		replies, err := conn.exchange(all, "Z", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, r := range replies {
+			if r.typ == 'E' {
+				_, got, _ = strings.Cut(string(r.body), "\x00C")
+				got = got[:5]
+			}
+		}
+		if got != code {
+			t.Errorf("%v: error %q, want %q", lines, got, code)
+		}
+	}
+	prepare := []line{
+		{"Close", "S", "mine"}, {"Parse", "mine", "insert into elsewhere default values returning *"}, {"Describe", "S", "mine"},
+	}
+	blindly := []line{{"Bind", "", "mine"}, {"Execute", "", "0"}}
+	do := func(sql string) []line { return []line{{"Parse", "", sql}, {"Bind", "", ""}, {"Execute", "", "0"}} }
+
+	run("create table elsewhere (a int default 1, b text default 'b')")
+	send("", prepare...)
+	newServer()
+	send("", blindly...)
+	for _, change := range []string{"rename a to c", "alter b type varchar", "add d int"} {
+		run("delete from elsewhere; alter table elsewhere " + change)
+		newServer()
+		send("0A000", blindly...)
+		send("0A000", blindly...)
+		send("0A000", append(do("begin"), blindly...)...)
+		send("", do("rollback")...)
+		if n := run("select count(*) from elsewhere"); n != "0" {
+			t.Errorf("after %q it was executed all the same", change)
+		}
+		send("", prepare...)
+		newServer()
+		send("", blindly...)
+		send("", blindly...)
+		if n := run("select count(*) from elsewhere"); n != "2" {
+			t.Errorf("prepared anew after %q it was executed %s times, and not twice", change, n)
+		}
+	}
+	// What is altered and altered back is what it was.
+	run("alter table elsewhere drop d")
+	run("alter table elsewhere add d int")
+	newServer()
+	send("", blindly...)
+}
+
+// TestEncodings has clients prepare and execute texts in encodings in which the
+// bytes of a character may look like SQL, and in others, on databases of several
+// encodings. What they get is what they would get directly.
+func TestEncodings(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	var databases, entries []string
+	for _, encoding := range []string{"UTF8", "LATIN1", "SQL_ASCII"} {
+		name := "encoding_" + strings.ToLower(encoding)
+		if err := db.Exec(testContext(t), fmt.Sprintf("create database %s encoding '%s' template template0", name, encoding)); err != nil {
+			t.Fatal(err)
+		}
+		databases, entries = append(databases, name), append(entries, entry(db, name))
+	}
+	p := startPooler(t, pooler.Config{
+		Settings:  map[string]string{"pool_mode": "transaction", "default_pool_size": "1"},
+		Databases: entries, Userlist: map[string]string{user: ""},
+	})
+	// Of a character the last byte is a backslash, a letter, a bracket, a digit or
+	// a semicolon.
+	for _, test := range []struct {
+		encoding   string
+		characters []string
+	}{
+		{"UTF8", []string{"\u00e4"}},
+		{"LATIN1", []string{"\xe4", "\xc3\xa4"}},
+		{"KOI8R", []string{"\xc1"}},
+		{"SQL_ASCII", []string{"\xc3\xa4"}},
+		{"EUC_JP", []string{"\xc9\xbd"}},
+		{"SJIS", []string{"\x95\x5c", "\x83\x5b", "\x83\x41"}},
+		{"SHIFT_JIS_2004", []string{"\x95\x5c"}},
+		{"BIG5", []string{"\xa5\x5c", "\xa5\x5b"}},
+		{"GBK", []string{"\xd5\x5c", "\x81\x5b"}},
+		{"UHC", []string{"\x81\x41", "\x81\x5a"}},
+		{"GB18030", []string{"\x81\x5c", "\x81\x30\x81\x30"}},
+		{"JOHAB", []string{"\xd9\x3b", "\x88\x61"}},
+	} {
+		unsafe := slices.Contains([]string{"SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}, test.encoding)
+		var lines []line
+		for _, ch := range test.characters {
+			lines = append(lines, []line{
+				// In one transaction, where nobody has to know of it.
+				{"Query", "begin; prepare s as select '" + ch + "' as x; execute s"},
+				{"Query", "execute s; deallocate s; commit"},
+				{"Query", "begin; prepare s (text) as select $1 || E'" + ch + "'; execute s('" + ch + "; execute s'); deallocate s; commit"},
+				{"Query", "prepare \"" + ch + "\" as select 1; execute \"" + ch + "\"; deallocate \"" + ch + "\""},
+				{"Query", "set standard_conforming_strings = off"},
+				{"Query", "prepare s as select '" + ch + "'; execute s; deallocate s"},
+				{"Query", "reset standard_conforming_strings"},
+				// In ASCII, and by messages, across transactions.
+				{"Query", "prepare a (text) as select length($1)"},
+				{"Parse", "p" + ch, "select '" + ch + "', '; execute a', $1::text"},
+				{"Sync"},
+				{"Query", "select '" + ch + "'; select 2"},
+				{"Bind", "", "p" + ch, ch},
+				{"Execute", "", "0"},
+				{"Sync"},
+				{"Query", "execute a('; execute b')"},
+				{"Bind", "", "a", ch},
+				{"Execute", "", "0"},
+				{"Close", "S", "p" + ch},
+				{"Sync"},
+				{"Query", "deallocate a; execute a"},
+			}...)
+			if !unsafe {
+				lines = append(lines, []line{
+					{"Query", "prepare s" + ch + " as select '" + ch + "' as " + ch},
+					{"Query", "execute s" + ch + "; deallocate s" + ch},
+				}...)
+			}
+		}
+		for _, database := range databases {
+			t.Run(test.encoding+" "+database, func(t *testing.T) {
+				play := func(address, user string) (all []reply) {
+					conn, err := login(testContext(t), address, user, database)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.close()
+					var send []byte
+					for i, l := range append([]line{{"Query", "set client_encoding = '" + test.encoding + "'"}}, lines...) {
+						message, err := encode(l)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if send = append(send, message...); l[0] != "Query" && l[0] != "Sync" {
+							continue
+						}
+						got, err := conn.exchange(send, "Z", 0)
+						if err != nil {
+							t.Fatalf("%v: %v", l, err)
+						}
+						for _, r := range got {
+							r.line = i
+							all = append(all, r)
+						}
+						send = nil
+					}
+					return all
+				}
+				got := batches(play(fmt.Sprintf("%s:%d", p.Host, p.Port), user))
+				if d := differAsFar(got, batches(play(fmt.Sprintf("%s:%d", db.Host, db.Port), postgres.Superuser))); d != "" {
+					t.Errorf("%s\n%s", d, show(append([]line{{"Query", "set client_encoding"}}, lines...)))
+				}
+			})
+		}
 	}
 }

@@ -90,6 +90,12 @@ func testContext(t *testing.T) context.Context {
 // ownPostgres starts a cluster that the test may stop, crash and reconfigure.
 func ownPostgres(t *testing.T) *postgres.Cluster {
 	t.Helper()
+	return ownPostgresWith(t, manyConnections)
+}
+
+// ownPostgresWith is ownPostgres with other options.
+func ownPostgresWith(t *testing.T, o postgres.Options) *postgres.Cluster {
+	t.Helper()
 	s, err := sandbox.New()
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +105,7 @@ func ownPostgres(t *testing.T) *postgres.Cluster {
 			t.Error(err)
 		}
 	})
-	db, err := postgres.Start(testContext(t), s, manyConnections)
+	db, err := postgres.Start(testContext(t), s, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -332,6 +332,14 @@ func (e *encrypted) madeCertificate(t *testing.T) {
 // servers goes through server_tls_sslmode.
 func (e *encrypted) servers(t *testing.T) {
 	cert, key := e.issue(t, certificates.Options{Name: "certified"})
+	foreign, foreignKey := certificates.NewAuthority("mallory").Issue(certificates.Options{Name: "certified"})
+	name := fmt.Sprintf("foreign%d", serial.Add(1))
+	foreignFiles := func(protocols string) map[string]string {
+		return map[string]string{
+			"server_tls_sslmode": "require", "server_tls_protocols": protocols,
+			"server_tls_cert_file": write(t, suite.sandbox, name+".pem", foreign), "server_tls_key_file": write(t, suite.sandbox, name+".key", foreignKey),
+		}
+	}
 	for _, test := range []struct {
 		user     string
 		settings map[string]string
@@ -349,6 +357,8 @@ func (e *encrypted) servers(t *testing.T) {
 		{"encrypted", map[string]string{"server_tls_sslmode": "verify-ca", "server_tls_ca_file": e.other}, "", "certificate verify failed: x509"},
 		{"encrypted", map[string]string{"server_tls_sslmode": "verify-full"}, "", "certificate verify failed: x509"},
 		{"certified", map[string]string{"server_tls_sslmode": "require"}, "", "connection requires a valid client certificate"},
+		{"certified", foreignFiles("tlsv1.2"), "", "TLS startup failed: remote error: tls: unknown certificate authority"},
+		{"certified", foreignFiles("tlsv1.3"), "", "TLS startup failed: remote error: tls: unknown certificate authority"},
 		{"clear", map[string]string{"server_tls_sslmode": "prefer"}, "", "no pg_hba.conf entry"},
 	} {
 		test.settings["query_wait_timeout"] = "1"

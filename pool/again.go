@@ -98,7 +98,7 @@ func (l *ledger) untouched() bool {
 const stalePlan = "C0A000\x00"
 
 // outdated is what a client is told that has a retired statement, and does not
-// ask what its result looks like, where the server lacks the statement.
+// ask what its result looks like, where the statement is not what it was.
 var outdated = func() []byte {
 	out, at := wire.Begin(nil, wire.ErrorResponse)
 	for _, field := range []string{

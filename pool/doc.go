@@ -73,7 +73,7 @@
 //	internal.go  clients of pgweir's own
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
 //	statements.go  prepared statements; prepared.go those of a server; names.go those of a client
-//	again.go     what is asked again after a table was altered
+//	again.go     what is asked again after a table was altered; shape.go what results are like
 //	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlscan.go finds them in a text
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies

@@ -24,6 +24,7 @@ type hosts struct {
 type outage struct {
 	count  int       // in a row
 	until  wire.Time // skipped before
+	silent bool      // to try it takes server_connect_timeout
 	reason string
 }
 
@@ -31,14 +32,15 @@ type outage struct {
 // that work come first: from the next one on and round, or from the one that
 // served last. Those that fail come last, so they are tried only if no other
 // takes us; but each time its back-off is over, one connection tries it in its
-// place, and sees whether it works again.
+// place, and sees whether it works again. Those that don't even answer are left
+// out until then, so that nobody who looks for the new primary waits for them.
 func (h *hosts) order(list []string, turn configs.LoadBalanceHosts, now wire.Time, longest time.Duration) []string {
 	if len(list) < 2 {
 		return list
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var up, down []string
+	var up, down, silent []string
 	for i := range list {
 		host := list[(h.next+i)%len(list)]
 		o := h.down[host]
@@ -48,12 +50,20 @@ func (h *hosts) order(list []string, turn configs.LoadBalanceHosts, now wire.Tim
 		case now >= o.until && turn == configs.HostsRoundRobin:
 			o.until = now.Add(o.patience(longest))
 			up = append(up, host)
+		case now < o.until && o.silent:
+			silent = append(silent, host)
 		default:
+			if o.silent {
+				o.until = now.Add(o.patience(longest))
+			}
 			down = append(down, host)
 		}
 	}
 	if turn == configs.HostsRoundRobin {
 		h.next = (h.next + 1) % len(list)
+	}
+	if len(up)+len(down) == 0 {
+		return silent
 	}
 	return append(up, down...)
 }
@@ -64,20 +74,21 @@ func (o *outage) patience(longest time.Duration) time.Duration {
 	return min(longest, time.Second<<min(o.count-1, 16))
 }
 
-// failed notes that host did not take us. It reports whether that is news.
-func (h *hosts) failed(host, reason string, now wire.Time, longest time.Duration) bool {
+// failed notes that err.Host did not take us. It reports whether that is news.
+func (h *hosts) failed(err *dial.LoginError, now wire.Time, longest time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	o := h.down[host]
+	o := h.down[err.Host]
 	if o == nil {
 		if h.down == nil {
 			h.down = map[string]*outage{}
 		}
 		o = &outage{}
-		h.down[host] = o
+		h.down[err.Host] = o
 	}
 	o.count++
-	o.reason = reason
+	o.reason = err.Error()
+	o.silent = err.Kind == dial.Timeout
 	o.until = now.Add(o.patience(longest))
 	return o.count == 1
 }
@@ -108,10 +119,13 @@ func (q *Pool) choose(p *Pooler, r *dial.Request, now wire.Time) {
 		return
 	}
 	r.Hosts = q.hosts.order(r.Hosts, conf.LoadBalanceHosts, now, main.ServerLoginRetry)
-	r.Failed = func(err *dial.LoginError) {
-		if q.hosts.failed(err.Host, err.Error(), p.Now(), main.ServerLoginRetry) {
-			p.log.Log(Warning, "S: "+q.name()+"@"+err.Host, "host is skipped for now: "+err.Error())
-		}
+	r.Failed = func(err *dial.LoginError) { q.skip(p, err, main.ServerLoginRetry) }
+}
+
+// skip has err.Host skipped for a while, longest at most.
+func (q *Pool) skip(p *Pooler, err *dial.LoginError, longest time.Duration) {
+	if q.hosts.failed(err, p.Now(), longest) {
+		p.log.Log(Warning, "S: "+q.name()+"@"+err.Host, "host is skipped for now: "+err.Error())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -56,12 +57,52 @@ func TestHostsTurn(t *testing.T) {
 						h.works(host, list, turn)
 						break
 					}
-					h.failed(host, "down", now, longest)
+					h.failed(down(host), now, longest)
 				}
 				if want := []string{s.want[:1], s.want[1:2], s.want[2:]}; !slices.Equal(got, want) {
 					t.Errorf("step %d: %v, want %v", i, got, want)
 				}
 			}
+		})
+	}
+}
+
+// down is the failure of a host that says no.
+func down(host string) *dial.LoginError {
+	return &dial.LoginError{Kind: dial.ConnectFailed, Reason: "down", Host: host}
+}
+
+// TestHostSilent: a host that does not even answer is left out until its
+// back-off is over, and then one connection tries it; unless all are like that.
+func TestHostSilent(t *testing.T) {
+	list := []string{"a", "b"}
+	silent := func(host string) *dial.LoginError {
+		return &dial.LoginError{Kind: dial.Timeout, Reason: "connect timeout", Host: host}
+	}
+	for _, turn := range []configs.LoadBalanceHosts{configs.HostsRoundRobin, configs.HostsDisable} {
+		t.Run(turn.String(), func(t *testing.T) {
+			var h hosts
+			var now wire.Time
+			want := func(want ...string) {
+				t.Helper()
+				got := h.order(list, turn, now, time.Minute)
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("after %v: %v, want %v", time.Duration(now), got, want)
+				}
+			}
+			h.failed(down("a"), now, time.Minute)
+			h.failed(silent("b"), now, time.Minute)
+			want("a")
+			now = now.Add(time.Second)
+			want("a", "b")
+			want("a")
+			h.failed(silent("a"), now, time.Minute)
+			want("a", "b")
+			h.works("a", list, turn)
+			want("a")
+			h.works("b", list, turn)
+			want("a", "b")
 		})
 	}
 }
@@ -76,7 +117,7 @@ func TestHostComesBack(t *testing.T) {
 	for range 2000 {
 		if got := h.order(list, configs.HostsRoundRobin, now, 8*time.Second); got[0] == "a" {
 			tries = append(tries, time.Duration(now))
-			if news := h.failed("a", "down", now, 8*time.Second); news != (len(tries) == 1) {
+			if news := h.failed(down("a"), now, 8*time.Second); news != (len(tries) == 1) {
 				t.Errorf("try %d is news: %v", len(tries), news)
 			}
 		}

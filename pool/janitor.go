@@ -122,6 +122,7 @@ func (s *Shard) tickServers(now wire.Time, main *configs.Main) {
 	s.tickReplication()
 	s.used.each(func(v *Server) { s.tickUnused(v, now, main, set) })
 	s.idle.each(func(v *Server) { s.tickUnused(v, now, main, set) })
+	s.tested.each(func(v *Server) { s.tickSilent(v, now, main) })
 	if s.paused() {
 		return
 	}

@@ -3,7 +3,9 @@ package pool
 import (
 	"bytes"
 	"cmp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pgweir/pgweir/wire"
 )
@@ -27,11 +29,11 @@ const (
 
 // maxNames bounds what of a Bind must be there before the name of its
 // statement is known: the names of portal and statement.
-const maxNames = 8 << 10
+const maxNames = 64 << 10
 
 // maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
 // another batch.
-const maxBare = 64 << 10
+const maxBare = 1 << 20
 
 // statementName finds the name of the statement in a Parse, Bind, Describe or
 // Close of size bytes, of which msg are here. If it is namesOne or namesBare
@@ -80,6 +82,9 @@ func statementName(typ byte, msg []byte, size int) (name []byte, end int, is nam
 	return name, size, namesOne
 }
 
+// significant is the part of a name by which Postgres tells statements apart.
+func significant(name []byte) []byte { return name[:min(len(name), maxIdentifier)] }
+
 // packetName is what error texts call a message.
 func packetName(typ byte) string {
 	switch typ {
@@ -103,14 +108,69 @@ func (c *Client) parameter(name string) string {
 	return ""
 }
 
-// meaning are the parameters of c's session on which the meaning of text hangs:
-// the schemas in which its names are looked up, and how its strings are read.
+// meaning is all that the meaning of a text hangs on in c's session: where it
+// runs, in which schemas its names are looked up, and, as far as it matters to
+// the text, how its strings and literals are read. It is a prefix that no other
+// meaning has.
 func (c *Client) meaning(text []byte) string {
-	path := c.parameter("search_path")
-	if bytes.IndexByte(text, '\\') >= 0 && !c.conforming() {
-		path += "\x01off"
+	q, t := c.shard.pool, c.w.p.tracked
+	values := c.vars.values(t)
+	b := make([]byte, 0, 128)
+	add := func(value string) { b = append(append(b, value...), 0) }
+	addIf := func(matters bool, name string) {
+		if i, ok := t.index[name]; ok && matters {
+			b = append(b, values[i].text...)
+		}
+		b = append(b, 0)
 	}
-	return path
+	add(q.db.Name)
+	add(q.user.Name)
+	addIf(true, "search_path")
+	addIf(bytes.IndexByte(text, '\\') >= 0, "standard_conforming_strings")
+	addIf(!isASCII(text), "client_encoding")
+	literals := hasLiterals(text)
+	for _, name := range literalParameters {
+		addIf(literals, name)
+	}
+	for _, e := range c.extras.list() {
+		if slices.Contains(extrasOfMeaning[:], e.name) {
+			add(e.name)
+			add(e.value)
+		}
+	}
+	return string(b)
+}
+
+func isASCII(text []byte) bool {
+	for _, ch := range text {
+		if ch >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// literalParameters are those by which Postgres reads '01/02/2003'::date when it
+// parses a statement, and never again.
+var literalParameters = [...]string{"DateStyle", "IntervalStyle", "TimeZone"}
+
+// extrasOfMeaning are the same among those that servers don't report, with what
+// else decides how a text is understood.
+var extrasOfMeaning = [...]string{
+	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
+}
+
+// hasLiterals reports whether a text may have constants in quotes or dollars.
+func hasLiterals(text []byte) bool {
+	if bytes.IndexByte(text, '\'') >= 0 {
+		return true
+	}
+	for i, ch := range text {
+		if ch == '$' && i+1 < len(text) && !isDigit(text[i+1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // statement deals with a message that names a statement, of which msg[:end] is
@@ -118,7 +178,8 @@ func (c *Client) meaning(text []byte) string {
 // pushes what that is owed. The client has a server that listens.
 func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int) []byte {
 	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
-	st := c.names[string(name)]
+	key := significant(name)
+	st := c.names[string(key)]
 	switch typ {
 	case wire.Parse:
 		stats.ClientParses++
@@ -129,11 +190,11 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			st, drop := c.inPlaceOf(st)
 			out = v.tell(out, st)
 			drop()
-			l.pushRef(owedParse, ref{st: st, name: string(name)})
+			l.pushRef(owedParse, ref{st: st, name: string(key)})
 			out, at := wire.Begin(out, wire.Parse)
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
 		}
-		own := string(name)
+		own := string(key)
 		if parsesSQL(body) && c.usesNames(body) {
 			st = c.w.p.statements.own(body)
 			c.setName(own, st)
@@ -155,41 +216,65 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 		v.toldSQL = nil
 		if st == nil {
 			l.push(owedBind)
-			return append(out, msg[:end]...) // Postgres says that there is none
+			return appendBind(out, msg, portal, v.unknown(name), size+len(v.unknown(name))-len(name))
 		}
 		told := st.private || st.retired.Load() // no matter else
 		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
-			st = c.renew(string(name), st)
+			st = c.renew(string(key), st)
 		}
-		if !st.retired.Load() {
+		target := st.name
+		if v.outdated(st) {
+			target = noStatement
+		} else {
 			v.blind = !told
 			out = v.tell(out, st)
 			v.blind = false
+			v.bind(portal, key, st)
 		}
 		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
 		l.pushRef(owedBind, ref{st: st})
-		at := len(out)
-		out = append(append(out, msg[:wire.HeaderLen]...), portal...)
-		out = wire.AppendString(out, st.name)
-		return setSize(out, at, size-len(name)+len(st.name))
+		return appendBind(out, msg, portal, target, size-len(name)+len(target))
 	case wire.Describe:
 		if st == nil {
 			l.push(owedDescribe)
-			return append(out, msg[:end]...)
+			return appendNaming(out, wire.Describe, v.unknown(name))
 		}
-		st = c.renew(string(name), st)
+		st = c.renew(string(key), st)
 		out = v.tell(out, st)
-		l.pushRef(owedDescribe, ref{st: st})
-		out, at := wire.Begin(out, wire.Describe)
-		return wire.End(wire.AppendString(append(out, 'S'), st.name), at)
+		l.pushRef(owedDescribe, v.describing(st, key))
+		return appendNaming(out, wire.Describe, st.name)
 	}
 	if st == nil { // to close what there is not is no error
 		l.push(owedClose | owedLocal)
 		return out
 	}
-	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(name), what: refForget})
-	c.forget(string(name))
+	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(key), what: refForget})
+	c.forget(string(key))
 	return out
+}
+
+// appendBind appends the begin of the Bind msg, up to the name of the statement,
+// which is another now. The whole will have the given size.
+func appendBind(out, msg, portal []byte, name string, size int) []byte {
+	at := len(out)
+	out = append(append(out, msg[:wire.HeaderLen]...), portal...)
+	return setSize(wire.AppendString(out, name), at, size)
+}
+
+// appendNaming appends a Describe or Close of a statement.
+func appendNaming(out []byte, typ byte, name string) []byte {
+	out, at := wire.Begin(out, typ)
+	return wire.End(wire.AppendString(append(out, 'S'), name), at)
+}
+
+// unknown is what stands on a server for a name that its client has not: one that
+// no server has, with the client's for the error; or the name itself if the
+// server may have it all the same.
+func (v *Server) unknown(name []byte) string {
+	if v.common || v.strays {
+		return string(name)
+	}
+	return noName + string(name)
 }
 
 // parses reports whether a Parse of what the server has will be no error. In a

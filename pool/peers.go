@@ -93,7 +93,7 @@ func (p *Pooler) forward(f *forward) bool {
 }
 
 func (p *Pooler) sendForward(f *forward) {
-	r := dial.Request{Port: f.to.Port, Options: p.socketOptions()}
+	r := dial.Request{Port: f.to.Port, Options: p.socketOptions(), Names: p.opts.Names}
 	p.opts.Dialer.Cancel(r, f.to.Host, f.key[:], p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) { send(true) },
 		func(err error) {
@@ -102,25 +102,32 @@ func (p *Pooler) sendForward(f *forward) {
 			} else {
 				f.finish(f.from, "successfully sent cancel request")
 			}
-			if next := p.nextForward(f.to.ID); next != nil {
-				p.sendForward(next)
-			}
+			p.nextForward(f.to.ID)
 		})
 }
 
-// nextForward is the request that takes the place of one to the peer with that
-// id that is done, nil if none waits.
-func (p *Pooler) nextForward(id int) *forward {
+// nextForward has the oldest request that waits take the place of one to the peer
+// with that id that is done. If a RELOAD has removed the peer, none is sent.
+func (p *Pooler) nextForward(id int) {
+	conf := p.Snapshot().Peer(id)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	to := p.peers[id]
-	if len(to.waiting) == 0 {
+	next := to.waiting
+	switch {
+	case conf == nil || len(next) == 0:
+		to.waiting = nil
 		to.sending--
-		return nil
+	default:
+		next, to.waiting = next[:1], next[1:]
 	}
-	next := to.waiting[0]
-	to.waiting = to.waiting[1:]
-	return next
+	p.mu.Unlock()
+	for _, f := range next {
+		if f.to = conf; conf == nil {
+			f.finish(f.from, "peer removed")
+		} else {
+			p.sendForward(f)
+		}
+	}
 }
 
 // PeerInfo is a row of SHOW PEERS and of SHOW PEER_POOLS.

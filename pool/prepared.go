@@ -15,7 +15,8 @@ type prepared struct {
 
 type preparation struct {
 	links[preparation]
-	st *statement
+	st    *statement
+	shape shape // zero: the server has not told
 }
 
 func (p *preparation) at() *links[preparation] { return &p.links }
@@ -116,8 +117,7 @@ func (c *Client) tellOwn(out []byte, st *statement, e owed, r ref) []byte {
 // appendClose appends a Close of pgweir's own.
 func (v *Server) appendClose(out []byte, st *statement, what refKind) []byte {
 	v.ledger.pushRef(owedClose|owedSwallow, ref{st: st, what: what})
-	out, at := wire.Begin(out, wire.Close)
-	return wire.End(wire.AppendString(append(out, 'S'), st.name), at)
+	return appendNaming(out, wire.Close, st.name)
 }
 
 // forgetStatements notes that the server has no statement any more.

@@ -49,13 +49,16 @@ func (v *Server) read(b []byte) {
 			v.close("bad pkt header", false)
 			return
 		}
-		if !ok || size > len(b)-i && v.wantsWhole(typ, size) {
+		if !ok {
 			break
 		}
 		if v.ledger.local() {
 			v.forward(b[start:i])
 			start = i
 			v.answerLocal()
+		}
+		if size > len(b)-i && v.wantsWhole(typ, size) {
+			break
 		}
 		whole := b[i:min(i+size, len(b))]
 		swallow, ok := v.look(typ, whole)
@@ -70,6 +73,7 @@ func (v *Server) read(b []byte) {
 		if typ == wire.ErrorResponse {
 			instead, again := v.heal(whole)
 			failed := v.ledger.culprit()
+			v.asking = false
 			v.undo()
 			v.bareFailed()
 			if instead == nil && len(whole) == size {
@@ -111,7 +115,7 @@ func (v *Server) read(b []byte) {
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])
 	}
-	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.ledger.settling == 0 && v.pending == nil {
+	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.ledger.settling == 0 && v.pending == nil && !v.asking {
 		c.throttled = false
 		c.proceed()
 	}
@@ -140,6 +144,8 @@ func (v *Server) wantsWhole(typ byte, size int) bool {
 		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
 		return size <= longTag
+	case wire.RowDescription:
+		return size <= maxWhole && v.ledger.awaitsShape()
 	case wire.DataRow:
 		return size <= maxWhole && (v.job == jobRole || v.job == jobLive)
 	}
@@ -190,6 +196,8 @@ func (v *Server) look(typ byte, msg []byte) (swallow, ok bool) {
 	case typ == wire.CommandComplete && len(msg) <= longTag:
 		v.told(msg)
 		own = v.sqlDone(msg)
+	case (typ == wire.RowDescription || typ == wire.NoData) && v.ledger.awaitsShape():
+		v.described(shapeOf(msg))
 	case typ == wire.DataRow && v.job == jobRole && len(msg) <= maxWhole:
 		v.readRole(msg[wire.HeaderLen:])
 	case typ == wire.DataRow && v.job == jobLive && len(msg) <= maxWhole:

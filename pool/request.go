@@ -60,7 +60,7 @@ input:
 		case namesMore:
 			break input
 		case namesOne:
-			if typ == wire.Parse && c.crowded(1) {
+			if typ == wire.Parse && c.names[string(significant(name))] == nil && c.crowded(1) {
 				return
 			}
 		case namesBroken:
@@ -88,7 +88,7 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed || v.pending != nil && e != 0 && e != owedCopyEnd ||
+			if v.ledger.n >= maxOwed || v.asking && e != 0 || v.pending != nil && e != 0 && e != owedCopyEnd ||
 				v.ledger.settling > 0 && (naming == namesOne || c.changesSQL(typ, naming, b[i:])) {
 				c.throttled = true
 				c.conn.Pause()
@@ -96,6 +96,16 @@ input:
 			}
 			if e != 0 && e != owedCopyEnd && !c.busy {
 				c.begin()
+			}
+			if typ == wire.Bind {
+				v.bound.st = nil
+				if naming == namesOne && !v.ledger.skipping && c.blindly(name, b[i:], end, size) {
+					out = c.askShape(c.gather(out, b[start:i]), name)
+					start = i
+					c.throttled = true
+					c.conn.Pause()
+					break input
+				}
 			}
 			if !again.on && again.first(v, typ, naming) {
 				again = watch{on: true, from: i}
@@ -105,28 +115,16 @@ input:
 			}
 			switch {
 			case naming == namesOne && !v.ledger.skipping:
-				if out == nil {
-					out = c.w.gather[:0]
-				}
-				out = c.gather(out, b[start:i])
-				out = c.statement(out, typ, name, b[i:], end, size)
+				out = c.statement(c.gather(out, b[start:i]), typ, name, b[i:], end, size)
 				n, start = end, i+end
 			case naming == namesBare && typ != wire.Parse && v.bareOf != c.id && !v.ledger.skipping:
-				if out == nil {
-					out = c.w.gather[:0]
-				}
-				out = c.gather(out, b[start:i])
-				out = c.bare(out, typ, b[i:], end, size)
+				out = c.bare(c.gather(out, b[start:i]), typ, b[i:], end, size)
 				n, start = end, i+end
 			case c.changesSQL(typ, naming, b[i:]):
 				if size > len(b)-i {
 					break input
 				}
-				if out == nil {
-					out = c.w.gather[:0]
-				}
-				out = c.gather(out, b[start:i])
-				out = c.sql(out, typ, b[i:i+size])
+				out = c.sql(c.gather(out, b[start:i]), typ, b[i:i+size])
 				if c.state == ClientClosed {
 					return
 				}
@@ -137,6 +135,8 @@ input:
 				case wire.Query:
 					bare = nil
 				}
+			case v.describesBound(typ, b[i:]):
+				v.ledger.pushRef(e, v.describing(v.bound.st, v.bound.name))
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
@@ -219,7 +219,7 @@ func (c *Client) alone(typ byte, name []byte, is naming) bool {
 	case typ == wire.CopyDone || typ == wire.CopyFail:
 		return true // the COPY is over, and its server gone
 	case typ == wire.Close && is == namesOne:
-		c.forget(string(name))
+		c.forget(string(significant(name)))
 		c.conn.Write(append(c.w.scratch[:0], wire.CloseComplete, 0, 0, 0, 4))
 		return true
 	case typ == wire.Sync && c.tracks(): // of Closes only: no transaction is open
@@ -233,8 +233,12 @@ func (c *Client) alone(typ byte, name []byte, is naming) bool {
 // others.
 const maxGather = 16 << 10
 
-// gather puts b behind out, or sends both if that is much to copy.
+// gather puts b behind out, which may be nil, or sends both if that is much to
+// copy.
 func (c *Client) gather(out, b []byte) []byte {
+	if out == nil {
+		out = c.w.gather[:0]
+	}
 	if len(b) <= maxGather && len(out) <= maxGather {
 		return append(out, b...)
 	}

@@ -1,7 +1,7 @@
 package pool
 
 import (
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
@@ -23,36 +23,49 @@ func (v *Server) attrs() configs.SessionAttrs {
 
 // tickRoles asks the servers that are idle, one of each host.
 func (s *Shard) tickRoles(now wire.Time) {
-	if s.pool.db.conf.Load().TargetSessionAttrs == configs.SessionAny || now.Sub(s.rolesAsked) < roleEvery {
+	if s.pool.db.conf.Load().TargetSessionAttrs == configs.SessionAny {
 		return
 	}
-	var asked []string
+	maps.DeleteFunc(s.rolesAsked, func(_ string, at wire.Time) bool { return now.Sub(at) >= roleEvery })
 	s.idle.each(func(v *Server) {
-		if !v.obsolete() && !slices.Contains(asked, v.host) {
-			asked = append(asked, v.host)
+		if !v.obsolete() && v.roleDue() {
 			v.askRole()
 		}
 	})
 }
 
-// roleDue reports whether v, which was released, has to be asked, because on a
-// busy loop no server is ever idle.
+// roleDue reports whether v has to be asked. For one that is idle tickRoles
+// sees to that, but on a busy loop no server may ever be.
 func (v *Server) roleDue() bool {
+	if v.attrs() == configs.SessionAny {
+		return false
+	}
+	_, lately := v.shard.rolesAsked[v.host]
+	return !lately
+}
+
+// roleKnown notes that v has just told what it is, or is about to.
+func (v *Server) roleKnown() {
 	s := v.shard
-	return v.attrs() != configs.SessionAny && s.w.now().Sub(s.rolesAsked) >= roleEvery
+	if s.rolesAsked == nil {
+		s.rolesAsked = map[string]wire.Time{}
+	}
+	s.rolesAsked[v.host] = s.w.now()
 }
 
 // askRole asks v what it is.
 func (v *Server) askRole() {
-	v.shard.rolesAsked = v.shard.w.now()
+	v.roleKnown()
 	v.fits = false
 	v.run(jobRole, dial.RoleQuery(v.attrs()))
 }
 
-// readRole takes in the answer.
+// readRole takes in the answer. Where a standby is preferred, and none was found,
+// what v was then will do.
 func (v *Server) readRole(row []byte) {
 	standby, readOnly, ok := dial.ParseRole(row)
-	v.fits = ok && v.attrs().Admit(standby, readOnly)
+	attrs := v.attrs()
+	v.fits = ok && (attrs.Admit(standby, readOnly) || attrs == configs.SessionPreferStandby && !v.standby)
 }
 
 // roleTold goes on with v, which has answered.
@@ -63,7 +76,7 @@ func (v *Server) roleTold() {
 		v.close("role query failed", true)
 		s.provide()
 	case !v.fits:
-		s.w.p.retire(s.pool, v.host)
+		s.w.p.retire(s.pool, v.host, dial.UnfitReason(v.attrs())+" any more")
 		v.close(dial.UnfitReason(v.attrs()), true)
 		s.provide()
 	default:
@@ -76,10 +89,30 @@ func (v *Server) roleTold() {
 	}
 }
 
-// retire has all servers of q on host closed as soon as nobody uses them. One
-// that is on its way from loop to loop is met when it is asked itself.
-func (p *Pooler) retire(q *Pool, host string) {
-	p.log.Log(Warning, "S: "+q.name()+"@"+host, dial.UnfitReason(q.db.conf.Load().TargetSessionAttrs)+" any more: its connections are closed")
+// probed reports whether v is asked what every server answers at once.
+func (v *Server) probed() bool { return v.job == jobCheck || v.job == jobRole }
+
+// tickSilent gives up v, which is being tested, if it is probed and does not
+// answer: the machine that it ran on is gone, without a word to anybody, or the
+// network between. If there are other hosts the pool goes there.
+func (s *Shard) tickSilent(v *Server, now wire.Time, main *configs.Main) {
+	if !v.probed() || !late(now, v.asked, main.ServerConnectTimeout) {
+		return
+	}
+	const reason = "server does not answer"
+	if p, q := s.w.p, s.pool; q.several() {
+		q.skip(p, &dial.LoginError{Kind: dial.Timeout, Reason: reason, Host: v.name}, main.ServerLoginRetry)
+		p.retire(q, v.host, reason)
+	}
+	v.close(reason, false)
+	s.w.loop.Post(s.provide)
+}
+
+// retire has all servers of q on host closed as soon as nobody uses them, and at
+// once if they are probed. One that is on its way from loop to loop is met when
+// it is asked itself.
+func (p *Pooler) retire(q *Pool, host, why string) {
+	p.log.Log(Warning, "S: "+q.name()+"@"+host, why+": its connections are closed")
 	p.each(func(w *Worker) {
 		s := w.shards[q.key()]
 		if s == nil || s.pool != q {
@@ -87,7 +120,13 @@ func (p *Pooler) retire(q *Pool, host string) {
 		}
 		for _, l := range []*list[Server, *Server]{&s.busy, &s.canceled, &s.tested, &s.idle, &s.used} {
 			l.each(func(v *Server) {
-				v.retired = v.retired || v.host == host
+				if v.host != host {
+					return
+				}
+				v.retired = true
+				if v.state == ServerTested && v.probed() {
+					v.close(why, false)
+				}
 			})
 		}
 		s.provide()

@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,90 @@ func TestRoleOfBusy(t *testing.T) {
 		w.answers(server, "")
 		if c, d := types(c.read()), types(d.read()); c != "CZ" || d != "CZ" {
 			t.Errorf("round %d: the clients got %q and %q", i, c, d)
+		}
+	}
+}
+
+// TestRoleOfSilent: a server that does not answer is given up after
+// server_connect_timeout, and with it all that are idle on its host, where
+// nobody is sent for the moment.
+func TestRoleOfSilent(t *testing.T) {
+	w, c, first := newRoles(t, "server_connect_timeout = 5")
+	c.send(wire.AppendQuery(nil, "begin"))
+	d := w.connect().startup("user", "alice", "database", "app").send(wire.AppendQuery(nil, "begin"))
+	second := w.logIn("a")
+	for _, server := range []*fakeConn{first, second} {
+		w.asked(server)
+		w.answers(server, "")
+	}
+	w.pass(1100 * time.Millisecond)
+	if q := w.asked(first) + w.asked(second); q != roleQuery {
+		t.Fatalf("asked %q", q)
+	}
+	w.pass(4900 * time.Millisecond)
+	if first.closed || second.closed {
+		t.Error("given up too soon")
+	}
+	w.pass(200 * time.Millisecond)
+	w.pass(200 * time.Millisecond)
+	if !first.closed || !second.closed || !w.log.has("server does not answer") {
+		t.Errorf("closed: %v, %v", first.closed, second.closed)
+	}
+	c.send(wire.AppendQuery(nil, "select"))
+	if got := w.dialer.asked[len(w.dialer.asked)-1].Hosts; !slices.Equal(got, []string{"b"}) {
+		t.Errorf("looked for on %v", got)
+	}
+	if third := w.logIn("b"); w.asked(third) != "select" {
+		t.Error("the new server has no query")
+	}
+	d.leave()
+}
+
+// TestRoleOfEachHost: that a server of one host was asked says nothing of the
+// others.
+func TestRoleOfEachHost(t *testing.T) {
+	w, c, first := newRoles(t, "")
+	c.send(wire.AppendQuery(nil, "begin"))
+	d := w.connect().startup("user", "alice", "database", "app").send(wire.AppendQuery(nil, "begin"))
+	second := w.logIn("b")
+	for _, server := range []*fakeConn{first, second} {
+		w.asked(server)
+	}
+	w.answers(first, "") // idle, while the other one works
+	for range 3 {
+		w.pass(1100 * time.Millisecond)
+		if q := w.asked(first); q != roleQuery {
+			t.Fatalf("the idle one is asked %q", q)
+		}
+		w.answers(first, "f")
+		w.answers(second, "")
+		if q := w.asked(second); q != roleQuery {
+			t.Fatalf("the busy one is asked %q", q)
+		}
+		w.answers(second, "f")
+		d.send(wire.AppendQuery(nil, "next"))
+		if q := w.asked(second); q != "next" {
+			t.Fatalf("the busy one is asked %q", q)
+		}
+	}
+}
+
+// TestPreferStandby: one that was a standby, and is none any more, is left for
+// another; one that was taken because there was none stays.
+func TestPreferStandby(t *testing.T) {
+	for _, standby := range []bool{true, false} {
+		w := newWorld(t, "auth_type = trust\npool_mode = transaction", "app = host=a,b target_session_attrs=prefer-standby")
+		w.connect().startup("user", "alice", "database", "app")
+		w.dialer.next(t)(&dial.Session{Name: "a", Host: "a", Params: reported, Standby: standby}, nil)
+		w.settle()
+		server := w.loop.conns[len(w.loop.conns)-1]
+		w.pass(1100 * time.Millisecond)
+		if q := w.asked(server); q != roleQuery {
+			t.Fatalf("asked %q", q)
+		}
+		w.answers(server, "f")
+		if server.closed != standby {
+			t.Errorf("a server that was a standby (%v) and is a primary is closed: %v", standby, server.closed)
 		}
 	}
 }

@@ -31,6 +31,8 @@ type Server struct {
 	again     []byte     // of the batch under way, if it may be asked again and nothing of it was answered
 	repeating bool       // it is asked again
 	blind     bool       // the statement being told is bound by a client that does not ask what its result looks like
+	bound     bound      // the portal that was bound last, if it is of interest
+	asking    bool       // its client waits for the shape of a statement
 	strays    bool       // it may have statements under names of the client's own choice
 	common    bool       // connect_query has prepared statements for everybody
 
@@ -53,6 +55,7 @@ type Server struct {
 	leaving  bool // released in the middle of a read: offered at its end
 	retired  bool // its address is not to be used any more
 	fits     bool // jobRole: it is what the entry wants
+	standby  bool // it was one when it was logged in, and the entry prefers those
 
 	replication replication // of the one client that it was opened for
 
@@ -70,6 +73,7 @@ type Server struct {
 	host      string    // as dialled
 	connected wire.Time // when it was logged in
 	since     wire.Time // of the state it is in
+	asked     wire.Time // when the job began
 }
 
 func (v *Server) at() *links[Server] { return &v.links }
@@ -186,7 +190,7 @@ func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
 	q.connected.Add(1)
 	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
 	return &Server{
-		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host,
+		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host, standby: session.Standby,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket), vars: own,
 	}
 }
@@ -256,7 +260,9 @@ func (s *Shard) arrived(o *opening, session *dial.Session) {
 	p, q := s.w.p, s.pool
 	untracked, vars := p.readParams(session.Params)
 	v := s.newServer(o, session, vars)
-	s.rolesAsked = s.w.now() // the login saw to it
+	if v.attrs() != configs.SessionAny {
+		v.roleKnown() // the login saw to it
+	}
 	if !v.attach(session.Socket) {
 		s.provide()
 		return
@@ -352,7 +358,7 @@ func (s *Shard) failed(o *opening, err error) {
 		q.failure.Store(f)
 	}
 	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
-	if f.login && q.connected.Load() == 0 && !login.StartingUp() {
+	if f.login && (q.connected.Load() == 0 || q.welcomed() == nil) && !login.StartingUp() {
 		p.each(func(w *Worker) {
 			if s := w.shards[q.key()]; s != nil {
 				s.refuseWaiters(login)
@@ -399,7 +405,7 @@ func (s *Shard) backoff(n int) time.Duration {
 
 // run sends a query of pgweir's own.
 func (v *Server) run(j job, query string) {
-	v.job, v.jobError = j, ""
+	v.job, v.jobError, v.asked = j, "", v.shard.w.now()
 	v.bareOf = 0 // a Query takes the unnamed statement away
 	switch j {
 	case jobSets, jobProbe:

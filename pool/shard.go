@@ -46,7 +46,7 @@ type Shard struct {
 	seeking bool        // another shard was asked to give up a server, and has not answered
 	resting bool        // seek will be called again
 
-	rolesAsked wire.Time // when a server was last asked what it is
+	rolesAsked map[string]wire.Time // hosts of which a server was asked lately what it is, and when
 
 	cancelling  int            // cancel requests being sent to servers
 	cancelQueue []queuedCancel // those that wait for their turn

@@ -138,7 +138,7 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 	}
 	switch {
 	case s.verb == sqlPrepare && st == nil:
-		st = r.c.w.p.statements.findSQL(r.c.meaning(text), text[s.after:s.end])
+		st = r.c.w.p.statements.findSQL(r.c.meaning(text[s.after:s.end]), text[s.after:s.end])
 		if r.has(st) {
 			r.inject("DEALLOCATE "+quoteName(st.name), ref{st: st, what: refEvict})
 		}
@@ -280,7 +280,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		case s.verb == sqlDeallocateAll:
 			v.toldSQL = &ref{what: refAll}
 		case s.verb == sqlPrepare && st == nil:
-			st = c.w.p.statements.findSQL(c.meaning(query), query[s.after:s.end])
+			st = c.w.p.statements.findSQL(c.meaning(query[s.after:s.end]), query[s.after:s.end])
 			target = quoteName(st.name)
 			v.toldSQL = &ref{st: st, name: s.name, what: refBoth}
 		case st != nil && st.private && s.verb == sqlDeallocate:
@@ -310,9 +310,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 			defer drop()
 			out = v.tell(out, st)
 			target = quoteName(st.name)
-			if s.verb == sqlExecute {
-				v.toldSQL = &ref{st: st, name: s.name}
-			}
+			v.toldSQL = &ref{st: st, name: s.name}
 		}
 		if target != "" {
 			text = append(append(append([]byte(nil), query[:s.nameAt]...), target...), query[s.after:]...)
@@ -451,7 +449,7 @@ func (v *Server) sqlDone(msg []byte) (own bool) {
 }
 
 // findSQL returns the statement of a PREPARE, of which tail is what follows the
-// name, for clients with the given settings. It counts no holder.
+// name, for clients for whom it has the given meaning. It counts no holder.
 func (t *statements) findSQL(meaning string, tail []byte) *statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -536,12 +534,14 @@ var typeNames = map[uint32]string{
 }
 
 // sqlStatements finds the statements of a text of c's that name prepared
-// statements. There are none in encodings whose characters may hold bytes that
-// mean something in SQL: such texts pass as they are.
+// statements. In encodings whose characters may hold bytes that mean something
+// in SQL a text that is not ASCII passes as it is.
 func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
 	switch strings.ToUpper(c.parameter("client_encoding")) {
 	case "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB":
-		return nil, 0
+		if !isASCII(text) {
+			return nil, 0
+		}
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
 		return nil, 0

@@ -18,9 +18,9 @@ import (
 // (Server.prepared). A message that names one is rewritten, and a server that
 // lacks the statement is told it first.
 //
-// One text with its parameter types is one statement, whoever prepares it, on
-// whatever loop: servers parse it once. Statements prepared under different
-// values of search_path are different ones, for their tables may be.
+// One text with its parameter types is one statement for all clients of a pool,
+// on whatever loop: servers parse it once. Where the text may mean something else
+// it is another statement: see meaning.
 
 // statement is immutable but for retired and holders.
 type statement struct {
@@ -40,6 +40,8 @@ type statement struct {
 	// told of the old result, if of any, and no server is told it again.
 	retired atomic.Bool
 
+	shape atomic.Uint64 // see told; of a private one it is not noted
+
 	holders int // names of clients and servers that have it; guarded by statements.mu
 }
 
@@ -56,10 +58,10 @@ type statements struct {
 }
 
 // hold returns the statement of a Parse message's body behind the name, for
-// clients with the given search_path, and counts a holder.
-func (t *statements) hold(path string, body []byte) *statement {
+// clients for whom it has the given meaning, and counts a holder.
+func (t *statements) hold(meaning string, body []byte) *statement {
 	var small [512]byte
-	key := append(append(append(small[:0], path...), 0), body...)
+	key := append(append(append(small[:0], meaning...), 0), body...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := t.byKey[string(key)]

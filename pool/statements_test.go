@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/pgweir/pgweir/wire"
@@ -100,7 +101,8 @@ func (c *client) gets(want ...[]byte) {
 	}
 }
 
-const one, two = "PGBOUNCER_1", "PGBOUNCER_2"
+// Names of statements on servers. nobody begins those that there are not.
+const one, two, nobody = "PGBOUNCER_1", "PGBOUNCER_2", "PGBOUNCER_0 "
 
 func TestStatementIsShared(t *testing.T) {
 	s, a := newStage(t, "")
@@ -173,9 +175,18 @@ func TestStatementIsClosedHere(t *testing.T) {
 func TestStatementNamesThatAreWrong(t *testing.T) {
 	s, a := newStage(t, "")
 	a.send(join(bind("never"), execute, sync))
-	s.asked(join(bind("never"), execute, sync))
+	s.asked(join(bind(nobody+"never"), execute, sync))
 	s.answers(failed, idle)
 	a.gets(failed, idle)
+	a.send(join(describe("never"), sync))
+	s.asked(join(describe(nobody+"never"), sync))
+	none := func(name string) []byte {
+		return wire.AppendError(nil, wire.Fields{
+			Severity: "ERROR", Code: "26000", Message: fmt.Sprintf("prepared statement %q does not exist", name),
+		})
+	}
+	s.answers(none(nobody+"never"), idle)
+	a.gets(none("never"), idle)
 
 	a.send(join(parse("mine", "select 1"), sync))
 	s.answers(reply('1'), idle)
@@ -196,6 +207,38 @@ func TestStatementNamesThatAreWrong(t *testing.T) {
 	a.gets(reply('2'), done, idle)
 }
 
+// Postgres compares 63 bytes of a name.
+func TestStatementNamesThatAreLong(t *testing.T) {
+	s, a := newStage(t, "")
+	long := strings.Repeat("x", 63)
+	a.send(join(parse(long+"one", "select 1"), bind(long+"two"), execute, sync))
+	s.asked(join(parse(one, "select 1"), bind(one), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('1', '2'), done, idle)
+	a.send(ask("execute " + long + "three"))
+	s.asked(ask(`execute "PGBOUNCER_1"`))
+	s.answers(done, idle)
+	a.send(join(closing(long+"four"), bind(long+"one"), sync))
+	s.asked(join(bind(nobody+long+"one"), sync))
+	s.answers(failed, idle)
+}
+
+// What was prepared before RELOAD is nobody's afterwards, or somebody could meet
+// another's of the same name.
+func TestStatementsOfAnotherMode(t *testing.T) {
+	s, a := newStage(t, "max_prepared_statements = 0")
+	b := s.join()
+	a.send(join(parse("mine", "select 1"), sync))
+	s.answers(reply('1'), idle)
+	s.server.out = nil
+	if err := s.p.Set("max_prepared_statements", "200"); err != nil {
+		t.Fatal(err)
+	}
+	s.settle()
+	b.send(join(bind("mine"), execute, sync))
+	s.asked(join(bind(nobody+"mine"), execute, sync))
+}
+
 // After an error nothing that the server ignored may be thought of as done.
 func TestStatementsOfAFailedBatch(t *testing.T) {
 	s, a := newStage(t, "")
@@ -212,8 +255,8 @@ func TestStatementsOfAFailedBatch(t *testing.T) {
 		name string
 		want []byte
 	}{
-		{"bad", bind("bad")},
-		{"lost", bind("lost")},
+		{"bad", bind(nobody + "bad")},
+		{"lost", bind(nobody + "lost")},
 		{"kept", bind(one)},
 	} {
 		a.send(join(bind(c.name), sync))
@@ -252,7 +295,7 @@ func TestStatementsAreEvicted(t *testing.T) {
 	// What was closed for others is told again, and a refused batch closes
 	// nothing.
 	a.send(join(bind("never"), bind("s2"), sync))
-	s.asked(join(bind("never"), closing(one), parse(two, "select 2"), bind(two), sync))
+	s.asked(join(bind(nobody+"never"), closing(one), parse(two, "select 2"), bind(two), sync))
 	s.answers(failed, idle)
 	a.gets(failed, idle)
 	a.send(join(bind("s1"), sync))
@@ -281,7 +324,7 @@ func TestStatementsAreDiscarded(t *testing.T) {
 		// The client that asked for it has none; the other still has its own,
 		// which the server is told again.
 		a.send(join(bind("mine"), sync))
-		s.asked(join(bind("mine"), sync))
+		s.asked(join(bind(nobody+"mine"), sync))
 		s.answers(failed, idle)
 		b.send(join(bind("mine"), sync))
 		s.asked(join(parse(one, "select 1"), bind(one), sync))
@@ -405,8 +448,26 @@ func TestStatementsOfAClientAreBounded(t *testing.T) {
 	a.send(join(parse("first", "select 1"), sync))
 	s.answers(reply('1'), idle)
 	a.out = nil
+	a.send(join(parse("first", "select 2"), sync)) // which is no more
+	s.answers(failed, idle)
+	a.gets(failed, idle)
 	a.send(parse("second", "select 2"))
 	a.wantError("too many prepared statements (max_client_prepared_statements)")
+}
+
+// Drivers that parse and bind in two batches insert many rows at a time.
+func TestUnnamedStatementThatIsLong(t *testing.T) {
+	s, a := newStage(t, "")
+	long := parse("", "insert into t values "+strings.Repeat("($1)", 100_000))
+	a.send(join(long, sync))
+	s.answers(reply('1'), idle)
+	arrives := s.another()
+	a.out = nil
+	a.send(join(bind(""), execute, sync))
+	arrives()
+	s.asked(join(long, bind(""), execute, sync))
+	s.answers(reply('1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
 }
 
 // What pgweir itself tells a server takes the unnamed statement away, too.

@@ -71,3 +71,25 @@ func TestNoSocketToListenOn(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 }
+
+// TestPublicSocketNeedsCertificate: whatever listen_addr says, others than this
+// machine can connect to a socket that was passed.
+func TestPublicSocketNeedsCertificate(t *testing.T) {
+	in := prepare(t, map[string]string{"client_tls_sslmode": "allow"})
+	ln, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", in.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.passed = []*os.File{f}
+	in.start(nil)
+	f.Close()
+	in.await("FATAL TLS setup failed: client_tls_cert_file and client_tls_key_file must be set")
+	if status, _ := in.end(); status != 1 {
+		t.Errorf("status %d", status)
+	}
+}

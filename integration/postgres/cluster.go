@@ -186,6 +186,11 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	if err := c.Stop(); err != nil {
 		return err
 	}
+	return c.startAgain(ctx)
+}
+
+// startAgain starts a server whose folder another one may have had just now.
+func (c *Cluster) startAgain(ctx context.Context) error {
 	// After Kill, the backends may need a moment to notice; until then a new
 	// server refuses to start.
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -201,6 +206,41 @@ func (c *Cluster) Restart(ctx context.Context) error {
 // Kill ends the postmaster by SIGKILL, as the kernel does when memory is short.
 // Its backends end themselves when they notice. Restart starts it again.
 func (c *Cluster) Kill() { c.server.Kill() }
+
+// Freeze makes c a machine that does not answer: what speaks to clients stands
+// still, and connections to it are neither refused nor closed. thaw undoes that.
+func (c *Cluster) Freeze(ctx context.Context) (thaw func() error, err error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	stopped := []int{c.server.PID()}
+	if err := syscall.Kill(stopped[0], syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	thaw = func() error {
+		var errs []error
+		for _, pid := range stopped {
+			if err := syscall.Kill(pid, syscall.SIGCONT); err != nil && err != syscall.ESRCH {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	}
+	rows, err := conn.Query(ctx, "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()")
+	if err != nil {
+		return thaw, err
+	}
+	backends, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	for _, pid := range backends {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && err != syscall.ESRCH {
+			return thaw, err
+		}
+		stopped = append(stopped, pid)
+	}
+	return thaw, err
+}
 
 // Psql runs psql with args against a connection URL, DSN's or a pooler's, and
 // returns its output without headers and padding.

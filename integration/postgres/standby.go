@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 
 	"github.com/pgweir/pgweir/integration/sandbox"
 )
@@ -20,13 +22,31 @@ func (c *Cluster) Standby(ctx context.Context, name string) (*Cluster, error) {
 	}
 	d.settings["listen_addresses"] = ""
 	d.settings["unix_socket_directories"] = d.Socket
-	if err := c.copyTo(ctx, name); err != nil {
-		return nil, fmt.Errorf("standby %s: %w", name, err)
+	return d, d.follow(ctx, c)
+}
+
+// Follow makes c, which has stopped or was killed, a standby of primary, with
+// data copied from there, and starts it where it was.
+func (c *Cluster) Follow(ctx context.Context, primary *Cluster) error {
+	if err := c.Stop(); err != nil {
+		return err
 	}
-	if err := d.start(ctx); err != nil {
-		return nil, fmt.Errorf("standby %s: %w", name, err)
+	// Aside, not away: after Kill the backends may need a moment to notice.
+	if err := os.Rename(c.data, c.data+"-before-"+filepath.Base(primary.data)); err != nil {
+		return err
 	}
-	return d, nil
+	return c.follow(ctx, primary)
+}
+
+func (c *Cluster) follow(ctx context.Context, primary *Cluster) error {
+	name := filepath.Base(c.data)
+	if err := primary.copyTo(ctx, name); err != nil {
+		return fmt.Errorf("standby %s: %w", name, err)
+	}
+	if err := c.startAgain(ctx); err != nil {
+		return fmt.Errorf("standby %s: %w", name, err)
+	}
+	return nil
 }
 
 // copyTo makes a standby's data folder of a server that runs, by the steps of the

@@ -61,6 +61,7 @@ type client struct {
 	listen bool
 	own    []string // temporary tables in the session
 	named  []namedStmt
+	bound  string // the statement of the last Bind
 
 	cancels int  // requests to cancel something of the client's
 	abused  bool // it has broken the protocol: only its tags count
@@ -73,6 +74,8 @@ type client struct {
 type namedStmt struct {
 	name string
 	s    *stmt
+
+	shape string // what the rows of a shaped statement look like, if the client was told
 }
 
 // part is a piece of a batch.

@@ -1,11 +1,7 @@
 package sim
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 )
 
@@ -73,39 +69,6 @@ var shareMutations = []mutation{
 
 // TestShareMutations is TestMutations for budgets.
 func TestShareMutations(t *testing.T) {
-	if *mutationsFlag == 0 {
-		t.Skip("no -mutations")
-	}
-	dir := t.TempDir()
-	for _, part := range []string{"go.mod", "go.sum", "wire", "auth", "configs", "pool"} {
-		copyTree(t, filepath.Join("../..", part), filepath.Join(dir, part))
-	}
-	for _, m := range shareMutations {
-		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
-			path := filepath.Join(dir, m.file)
-			good, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(good), m.find); n != 1 {
-				t.Fatalf("%s has %d places to break, and should have one: %q", m.file, n, m.find)
-			}
-			if err := os.WriteFile(path, []byte(strings.Replace(string(good), m.find, m.replace, 1)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			defer os.WriteFile(path, good, 0o600)
-			cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-timeout=20s", "./pool", "-run", "^TestShare|^TestSeeker$")
-			cmd.Dir = dir
-			out, err := cmd.CombinedOutput()
-			found := regexp.MustCompile(`(?:share|budget)_test.go:\d+: .*|panic: .*`).Find(out)
-			switch {
-			case err == nil:
-				t.Error("not noticed")
-			case found == nil:
-				t.Errorf("no run at all: %s", out)
-			default:
-				t.Logf("noticed: %s", found)
-			}
-		})
-	}
+	noticed := regexp.MustCompile(`(?:share|budget)_test.go:\d+: .*|panic: .*`)
+	testMutations(t, shareMutations, noticed, "-timeout=20s", "./pool", "-run", "^TestShare|^TestSeeker$")
 }

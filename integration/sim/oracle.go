@@ -21,7 +21,7 @@ type expect struct {
 	from  int // Execute: rows that were there before
 	about *stmt
 	code  string // of an error that is to be expected
-	name  string // Parse and Close: of the statement
+	name  string // of the statement; Query: none
 	whole bool   // Describe: of a statement, not of a portal
 	arg   string // FunctionCall
 	ended bool   // CopyDone or CopyFail was sent
@@ -109,7 +109,7 @@ func (c *client) reply(typ byte, body []byte) {
 	case wire.Parse:
 		ok = typ == wire.ParseComplete
 		if e.name != "" {
-			c.named = append(c.named, namedStmt{e.name, e.about})
+			c.named = append(c.named, namedStmt{name: e.name, s: e.about})
 		}
 		c.pop()
 	case wire.Bind:
@@ -265,7 +265,7 @@ func (c *client) statementReply(e *expect, typ byte, body []byte) (ok, done bool
 		c.named, c.listen = nil, false
 		return text == "DISCARD ALL", true
 	case "prepare":
-		c.named = append(c.named, namedStmt{s.name, s.inner})
+		c.named = append(c.named, namedStmt{name: s.name, s: s.inner})
 		return text == "PREPARE", true
 	case "deallocate":
 		if s.all {
@@ -335,10 +335,23 @@ func (c *client) describedAs(e *expect, description []byte) {
 		return
 	}
 	shape, _, _ := wire.CutString(description[at:])
+	if n := c.namedAs(e); n != nil {
+		n.shape = string(shape)
+	}
 	if e.kind == wire.Describe && !e.whole && len(c.queue) > 1 && c.queue[1].kind == wire.Execute {
 		e = c.queue[1]
 	}
 	e.shape = string(shape)
+}
+
+// namedAs is the statement with a name that e is about, nil if that is gone.
+func (c *client) namedAs(e *expect) *namedStmt {
+	for i, n := range c.named {
+		if n.name == e.name && n.s == e.about {
+			return &c.named[i]
+		}
+	}
+	return nil
 }
 
 // swallowed drops the Syncs that a COPY has ignored from what is owed.
@@ -363,8 +376,12 @@ func (c *client) row(e *expect, s *stmt, body []byte) {
 	cols := columns(body)
 	if s.verb == "shaped" && len(cols) > len(rowColumns) {
 		last := len(cols) - 1
-		if e.shape != "" && e.shape != cols[last] {
-			c.wrong("a row of %s, which it was told would be of %s", cols[last], e.shape)
+		told := e.shape
+		if n := c.namedAs(e); told == "" && n != nil {
+			told = n.shape
+		}
+		if told != "" && told != cols[last] {
+			c.wrong("a row of %s, which it was told would be of %s", cols[last], told)
 		}
 		cols = cols[:last]
 	}

@@ -250,6 +250,9 @@ func (c *client) stale() {
 	c.tag()
 	name := "s" + strconv.Itoa(c.n)
 	s := c.parse(name, "shaped 0/7")
+	if w.chance(2) {
+		c.describe('S', name, s)
+	}
 	c.sync()
 	c.wait(func() {
 		if c.status == wire.TxIdle {

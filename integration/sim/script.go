@@ -83,15 +83,20 @@ func (c *client) parse(name, text string) *stmt {
 }
 
 func (c *client) bind(portal, name string, s *stmt, code string) {
+	c.bound = name
 	c.send(message(wire.Bind, portal, name, uint16(0), uint16(0), uint16(0)), &expect{kind: wire.Bind, about: s, code: code})
 }
 
 func (c *client) describe(what byte, name string, s *stmt) {
-	c.send(message(wire.Describe, what, name), &expect{kind: wire.Describe, about: s, whole: what == 'S'})
+	e := &expect{kind: wire.Describe, about: s, whole: what == 'S', name: name}
+	if !e.whole {
+		e.name = c.bound
+	}
+	c.send(message(wire.Describe, what, name), e)
 }
 
 func (c *client) execute(portal string, s *stmt, limit, from int) {
-	e := &expect{kind: wire.Execute, about: s, limit: limit, from: from}
+	e := &expect{kind: wire.Execute, about: s, limit: limit, from: from, name: c.bound}
 	c.send(message(wire.Execute, portal, uint32(limit)), e)
 }
 

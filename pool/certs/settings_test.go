@@ -76,6 +76,22 @@ func TestCiphers(t *testing.T) {
 	}
 }
 
+func TestCurves(t *testing.T) {
+	for list, want := range map[string][]tls.CurveID{
+		"": nil, "auto": nil, "prime256v1": {tls.CurveP256}, "P-256": {tls.CurveP256}, "secp384r1": {tls.CurveP384},
+		"secp521r1": {tls.CurveP521}, "X25519:secp256r1": {tls.X25519, tls.CurveP256},
+	} {
+		if got, err := parseCurve(list); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %v, %v; want %v", list, got, err, want)
+		}
+	}
+	for _, list := range []string{"none", "curve25519", ":", "auto:P-256"} {
+		if got, err := parseCurve(list); err == nil {
+			t.Errorf("%q: %v", list, got)
+		}
+	}
+}
+
 // folder has the files of one certificate after the other.
 type folder string
 

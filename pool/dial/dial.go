@@ -27,7 +27,8 @@ type Request struct {
 	Hosts []string
 	Port  int
 
-	// Attrs is what a host must be to be taken; the others are passed over.
+	// Attrs is what a host must be to be taken; the others are passed over. If
+	// nothing better is found, SessionPreferStandby takes one that was.
 	Attrs configs.SessionAttrs
 
 	// Names knows the addresses of names; nil: the system is asked each time.
@@ -109,6 +110,9 @@ type Session struct {
 	// the same server again, for Cancel: the folder of the unix socket, or the
 	// IP address where Name may stand for many.
 	Name, Host string
+
+	// Standby is whether the server is one, if Request.Attrs asked for one.
+	Standby bool
 }
 
 // Close ends a session that nobody attached: a Terminate, if the socket takes
@@ -137,6 +141,7 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
 	}
 	var last *LoginError
+	var unfit []string
 	for _, host := range r.Hosts {
 		s, err := r.host(ctx, host)
 		if err == nil {
@@ -145,11 +150,18 @@ func Connect(ctx context.Context, r Request) (*Session, error) {
 		last = err
 		last.Host = host
 		if !last.tryNext() {
-			break
+			return nil, last
 		}
 		if r.Failed != nil {
 			r.Failed(last)
 		}
+		if last.Kind == Unfit {
+			unfit = append(unfit, host)
+		}
+	}
+	if r.Attrs == configs.SessionPreferStandby && len(unfit) > 0 {
+		r.Hosts, r.Attrs = unfit, configs.SessionAny
+		return Connect(ctx, r)
 	}
 	return nil, last
 }
@@ -164,7 +176,7 @@ func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError)
 		}
 		r.Secret = secret
 	}
-	if r.Names == nil || IsUnix(host) || isAddress(host) {
+	if !r.named(host) {
 		return r.one(ctx, host, host)
 	}
 	addrs, err := r.addresses(ctx, host)
@@ -253,16 +265,17 @@ func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
 }
 
 // Cancel asks the server at host to cancel what the session with key is doing.
-// host is Session.Host, key is Session.Key. Of r the Port, the Options and TLS
-// count, and from Hosts, if there is one, the name that the server's certificate
-// must have: Session.Name. Right before the request is written beforeSend is
-// asked: false means that there is nothing to cancel any more, and Cancel
-// closes without a word and returns nil. It returns only when the server has
-// closed the connection, which it does after it has sent the signal: from then
-// on the session's next query is safe. After an error that follows a beforeSend
-// of true, the signal may still be to come: the session should be closed.
+// host is Session.Host, or that of a peer, which may be a name; key is
+// Session.Key. Of r the Port, the Options, Names and TLS count, and from Hosts,
+// if there is one, the name that the server's certificate must have:
+// Session.Name. Right before the request is written beforeSend is asked: false
+// means that there is nothing to cancel any more, and Cancel closes without a
+// word and returns nil. It returns only when the server has closed the
+// connection, which it does after it has sent the signal: from then on the
+// session's next query is safe. After an error that follows a beforeSend of
+// true, the signal may still be to come: the session should be closed.
 func Cancel(ctx context.Context, r Request, host string, key []byte, beforeSend func() bool) error {
-	conn, err := open(ctx, host, r.Port, r.Options)
+	conn, err := r.find(ctx, host)
 	if err != nil {
 		return connectError(ctx, err)
 	}
@@ -300,6 +313,27 @@ func Cancel(ctx context.Context, r Request, host string, key []byte, beforeSend 
 		return crashed(err).because(ctx)
 	}
 	return nil
+}
+
+// find connects to host, at the first of its addresses that answers.
+func (r *Request) find(ctx context.Context, host string) (conn net.Conn, err error) {
+	if !r.named(host) {
+		return open(ctx, host, r.Port, r.Options)
+	}
+	addrs, err := r.Names.Resolve(ctx, host)
+	for _, addr := range addrs {
+		conn, err = open(ctx, addr.String(), r.Port, r.Options)
+		r.Names.answered(host, addr, err == nil)
+		if err == nil {
+			break
+		}
+	}
+	return conn, err
+}
+
+// named reports whether host has to be looked up in r.Names.
+func (r *Request) named(host string) bool {
+	return r.Names != nil && !IsUnix(host) && !isAddress(host)
 }
 
 // open connects to host.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/wire"
+	"github.com/pgweir/pgweir/wire/secure"
 )
 
 // Kind says what went wrong with a login, as far as the pool has to know.
@@ -213,8 +214,12 @@ func connectError(ctx context.Context, err error) *LoginError {
 	return e.because(ctx)
 }
 
-// crashed is a failure of a connection that was there.
+// crashed is a failure of a connection that was there. In TLS 1.3 a server that
+// does not like our certificate says so only now.
 func crashed(err error) *LoginError {
+	if secure.IsAlert(err) {
+		return &LoginError{Kind: TLSFailed, Reason: reasonTLS, Detail: err.Error()}
+	}
 	return &LoginError{Kind: ServerCrashed, Reason: reasonCrashed, Detail: err.Error()}
 }
 

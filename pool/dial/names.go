@@ -87,21 +87,24 @@ func NewNames(o NamesOptions) *Names {
 	return &Names{opts: o, names: map[string]*name{}, zones: map[string]*zone{}}
 }
 
-// Resolve returns the addresses of host, another one first each time.
+// Resolve returns the addresses of host, another one first each time. While the
+// name servers don't answer, those that were known last are returned at once.
 func (n *Names) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.nameLocked(host)
 	if h.asking != nil || !n.opts.Now().Before(h.until) {
 		asking := n.lookupLocked(host, h)
-		n.mu.Unlock()
-		select {
-		case <-asking:
-		case <-ctx.Done():
-		}
-		n.mu.Lock()
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if h.err == nil || len(h.addrs) == 0 {
+			n.mu.Unlock()
+			select {
+			case <-asking:
+			case <-ctx.Done():
+			}
+			n.mu.Lock()
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if len(h.addrs) == 0 {

@@ -9,9 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -28,7 +29,7 @@ type resolvConf struct {
 }
 
 // readResolvConf reads the file at path. What it does not know it ignores, as
-// every resolver does.
+// every resolver does. A name server may have a port, as in [10.0.0.1]:5353.
 func readResolvConf(path string) (resolvConf, error) {
 	c := resolvConf{ndots: 1}
 	f, err := os.Open(path)
@@ -46,8 +47,8 @@ func readResolvConf(path string) (resolvConf, error) {
 		}
 		switch words[0] {
 		case "nameserver":
-			if _, err := netip.ParseAddr(words[1]); err == nil {
-				c.servers = append(c.servers, net.JoinHostPort(words[1], "53"))
+			if server, ok := nameServer(words[1]); ok {
+				c.servers = append(c.servers, server)
 			}
 		case "domain", "search":
 			c.search = words[1:]
@@ -62,6 +63,25 @@ func readResolvConf(path string) (resolvConf, error) {
 		}
 	}
 	return c, lines.Err()
+}
+
+// nameServer is the address and the port of a name server. c-ares and OpenBSD
+// have the form with a port, and with it brackets.
+func nameServer(text string) (server string, ok bool) {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return net.JoinHostPort(text, "53"), true
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", false
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		return "", false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", false
+	}
+	return net.JoinHostPort(host, port), true
 }
 
 // candidates are the full names to try for host, in their order.
@@ -80,7 +100,8 @@ func (c *resolvConf) candidates(host string) []string {
 }
 
 // NewResolver returns a Resolver that asks as the file at path says
-// (resolv_conf), or the system's own way if path is empty.
+// (resolv_conf), or the system's own way if path is empty. The file is read anew
+// for each question; while it can't be, it counts as it was.
 func NewResolver(path string) (Resolver, error) {
 	if path == "" {
 		return &systemResolver{}, nil
@@ -92,7 +113,7 @@ func NewResolver(path string) (Resolver, error) {
 	if len(c.servers) == 0 {
 		return nil, fmt.Errorf("resolv_conf: %s names no nameserver", path)
 	}
-	return newFileResolver(c), nil
+	return &fileResolver{path: path, conf: c}, nil
 }
 
 // systemResolver asks as every program on the system does.
@@ -107,30 +128,53 @@ func (*systemResolver) Serial(ctx context.Context, zone string) (uint32, error) 
 	if err != nil {
 		return 0, err
 	}
-	return serial(ctx, c.servers, zone)
+	return serial(ctx, &c, zone)
 }
 
 // fileResolver asks the name servers of a file.
 type fileResolver struct {
-	conf resolvConf
-	ask  net.Resolver
+	path string
+
+	mu   sync.Mutex
+	conf resolvConf // as it was last read
+	good string     // the name server that answered last
 }
 
-func newFileResolver(c resolvConf) *fileResolver {
-	r := &fileResolver{conf: c}
-	var turn atomic.Uint32
-	r.ask.PreferGo = true
-	r.ask.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		// An attempt that was in vain is followed by one with the next server.
-		return d.DialContext(ctx, network, c.servers[int(turn.Add(1)-1)%len(c.servers)])
+// read returns what the file says, with the name server first that answered
+// last: one that is silent is not to cost time again and again.
+func (r *fileResolver) read() resolvConf {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, err := readResolvConf(r.path); err == nil && len(c.servers) > 0 {
+		r.conf = c
 	}
-	return r
+	c := r.conf
+	if i := slices.Index(c.servers, r.good); i > 0 {
+		c.servers = slices.Insert(slices.Delete(slices.Clone(c.servers), i, i+1), 0, r.good)
+	}
+	return c
+}
+
+// answered notes that server did.
+func (r *fileResolver) answered(server string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.good = server
 }
 
 func (r *fileResolver) Addrs(ctx context.Context, host string) (addrs []netip.Addr, err error) {
-	for _, full := range r.conf.candidates(host) {
-		if addrs, err = lookup(ctx, &r.ask, full); err == nil || !missing(err) {
+	c := r.read()
+	for _, full := range c.candidates(host) {
+		err = c.ask(ctx, func(ctx context.Context, server string) (err error) {
+			asks := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, server)
+			}}
+			if addrs, err = lookup(ctx, &asks, full); err == nil || missing(err) {
+				r.answered(server)
+			}
+			return err
+		})
+		if err == nil || !missing(err) {
 			break
 		}
 	}
@@ -138,7 +182,8 @@ func (r *fileResolver) Addrs(ctx context.Context, host string) (addrs []netip.Ad
 }
 
 func (r *fileResolver) Serial(ctx context.Context, zone string) (uint32, error) {
-	return serial(ctx, r.conf.servers, zone)
+	c := r.read()
+	return serial(ctx, &c, zone)
 }
 
 // lookup asks for all addresses.
@@ -150,19 +195,37 @@ func lookup(ctx context.Context, r *net.Resolver, host string) ([]netip.Addr, er
 	return addrs, err
 }
 
-// serialTimeout bounds the wait for one name server.
-const serialTimeout = 3 * time.Second
+// answerTimeout bounds the wait for one name server.
+const answerTimeout = 3 * time.Second
 
-// serial asks each of the servers for the serial number in a zone's SOA record,
-// until one knows it. Package net asks for addresses only.
-func serial(ctx context.Context, servers []string, zone string) (serial uint32, err error) {
-	err = errors.New("no name server is known")
-	for _, server := range servers {
-		if serial, err = serialFrom(ctx, server, zone); err == nil {
-			return serial, nil
+// ask has fn ask one name server after the other, until one has answered, and be
+// it that there is no such name.
+func (c *resolvConf) ask(ctx context.Context, fn func(ctx context.Context, server string) error) error {
+	err := errors.New("no name server is known")
+	for _, server := range c.servers {
+		err = func() error {
+			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+			defer cancel()
+			return fn(ctx, server)
+		}()
+		if err == nil || missing(err) || ctx.Err() != nil {
+			break
 		}
 	}
-	return 0, fmt.Errorf("serial number of zone %s: %w", zone, err)
+	return err
+}
+
+// serial asks for the serial number in a zone's SOA record. Package net asks for
+// addresses only.
+func serial(ctx context.Context, c *resolvConf, zone string) (serial uint32, err error) {
+	err = c.ask(ctx, func(ctx context.Context, server string) (err error) {
+		serial, err = serialFrom(ctx, server, zone)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("serial number of zone %s: %w", zone, err)
+	}
+	return serial, nil
 }
 
 func serialFrom(ctx context.Context, server, zone string) (uint32, error) {
@@ -180,10 +243,7 @@ func serialFrom(ctx context.Context, server, zone string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, serialTimeout)
-	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", server)
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", server)
 	if err != nil {
 		return 0, err
 	}

@@ -1,7 +1,7 @@
 package dial
 
 import (
-	"net"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/net/dns/dnsmessage"
+	"github.com/pgweir/pgweir/integration/nameserver"
 )
 
 func TestResolvConf(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
-	text := "# comment\nnameserver 10.0.0.1 ; ours\nnameserver ::1\nnameserver name\ndomain old\nsearch a.example b.example.\noptions rotate ndots:2 ndots:x\nsortlist 1\nnameserver\n"
+	text := "# comment\nnameserver 10.0.0.1 ; ours\nnameserver ::1\nnameserver [10.0.0.2]:5353\nnameserver [::1]:5353\nnameserver name\nnameserver [10.0.0.2]:domain\ndomain old\nsearch a.example b.example.\noptions rotate ndots:2 ndots:x\nsortlist 1\nnameserver\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestResolvConf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := resolvConf{servers: []string{"10.0.0.1:53", "[::1]:53"}, search: []string{"a.example", "b.example."}, ndots: 2}
+	want := resolvConf{servers: []string{"10.0.0.1:53", "[::1]:53", "10.0.0.2:5353", "[::1]:5353"}, search: []string{"a.example", "b.example."}, ndots: 2}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
 	}
@@ -44,67 +44,46 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
-// nameServer answers questions over UDP as answer says.
-func nameServer(t *testing.T, answer func(q dnsmessage.Question) []dnsmessage.Resource) (addr string) {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+// TestFileResolver asks a name server of the test's own.
+func TestFileResolver(t *testing.T) {
+	server, err := nameserver.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		packet := make([]byte, 512)
-		for {
-			n, from, err := conn.ReadFrom(packet)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(packet[:n]) != nil {
-				continue
-			}
-			m.Response, m.RecursionAvailable = true, true
-			m.Additionals = nil
-			if m.Answers = answer(m.Questions[0]); m.Answers == nil {
-				m.RCode = dnsmessage.RCodeNameError
-			}
-			other := m
-			other.ID++ // a stranger's answer, which must not count
-			for _, m := range []dnsmessage.Message{other, m} {
-				if reply, err := m.Pack(); err == nil {
-					conn.WriteTo(reply, from)
-				}
-			}
+	defer server.Close()
+	server.Set("db.example.com", "10.0.0.1", "10.0.0.2", "2001:db8::1")
+	server.SetSerial("example.com", 2026112101)
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	write := func(servers ...string) {
+		t.Helper()
+		text := "search example.org example.com\n" + strings.Join(servers, "")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	return conn.LocalAddr().String()
-}
-
-// TestFileResolver asks a name server of the test's own.
-func TestFileResolver(t *testing.T) {
-	server := nameServer(t, func(q dnsmessage.Question) []dnsmessage.Resource {
-		h := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}
-		switch {
-		case q.Name.String() == "db.example.com." && q.Type == dnsmessage.TypeA:
-			return []dnsmessage.Resource{
-				{Header: h, Body: &dnsmessage.AResource{A: [4]byte{10, 0, 0, 1}}},
-				{Header: h, Body: &dnsmessage.AResource{A: [4]byte{10, 0, 0, 2}}},
-			}
-		case q.Name.String() == "db.example.com.":
-			return []dnsmessage.Resource{}
-		case q.Name.String() == "example.com." && q.Type == dnsmessage.TypeSOA:
-			return []dnsmessage.Resource{{Header: h, Body: &dnsmessage.SOAResource{NS: q.Name, MBox: q.Name, Serial: 2026112101}}}
-		}
-		return nil
-	})
-	r := newFileResolver(resolvConf{servers: []string{server}, search: []string{"example.org", "example.com"}, ndots: 1})
+	}
+	const nobody = "nameserver [127.0.0.1]:1\n"
+	write(nobody)
+	r, err := NewResolver(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addrs, err := r.Addrs(t.Context(), "db"); err == nil || missing(err) {
+		t.Errorf("nobody was asked, and said %v, %v", addrs, err)
+	}
+	write(nobody, nobody, server.ResolvConf()) // from now on
 	addrs, err := r.Addrs(t.Context(), "db")
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	if want := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}; !slices.Equal(addrs, want) {
-		t.Errorf("got %v, want %v", addrs, want)
+	if got := fmt.Sprint(addrs); got != "[10.0.0.1 10.0.0.2 2001:db8::1]" {
+		t.Errorf("got %v", got)
+	}
+	if got := r.(*fileResolver).read().servers; len(got) != 3 || got[0] == got[1] || got[1] != "127.0.0.1:1" || got[2] != got[1] {
+		t.Errorf("the next question goes to %v", got)
+	}
+	if err := os.Remove(path); err != nil { // what it said counts on
+		t.Fatal(err)
 	}
 	if _, err := r.Addrs(t.Context(), "none.such"); !missing(err) {
 		t.Error(err)

@@ -61,6 +61,7 @@ func (l *login) fit(attrs configs.SessionAttrs) *LoginError {
 		}
 	}
 	if attrs.Admit(standby, readOnly) {
+		l.session.Standby = standby
 		return nil
 	}
 	_, _ = l.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4}) // the close follows in any case
@@ -68,7 +69,12 @@ func (l *login) fit(attrs configs.SessionAttrs) *LoginError {
 }
 
 // UnfitReason is why a server is left that is not what attrs ask for.
-func UnfitReason(attrs configs.SessionAttrs) string { return "server is not " + attrs.String() }
+func UnfitReason(attrs configs.SessionAttrs) string {
+	if attrs == configs.SessionPreferStandby {
+		attrs = configs.SessionStandby
+	}
+	return "server is not " + attrs.String()
+}
 
 // reported is whether the server reported the parameter, and as on.
 func (l *login) reported(name string) (on, known bool) {

@@ -351,6 +351,57 @@ func TestNobodyThere(t *testing.T) {
 	wantError(t, err, dial.ConnectFailed, "connect failed")
 }
 
+// TestPreferStandby: a standby is taken wherever it stands, and if there is none
+// another that would have been right otherwise.
+func TestPreferStandby(t *testing.T) {
+	says := func(standby string) func(net.Conn) {
+		return sends([]byte(authOK + msg('S', "in_hot_standby\x00"+standby+"\x00") + msg('S', "default_transaction_read_only\x00off\x00") + ready))
+	}
+	primary, standby := says("off"), says("on")
+	for _, test := range []struct {
+		plays []func(net.Conn) // nil: nobody listens
+		want  int
+	}{
+		{[]func(net.Conn){primary, standby}, 1},
+		{[]func(net.Conn){standby, primary}, 0},
+		{[]func(net.Conn){nil, primary, nil}, 1},
+	} {
+		r := request()
+		r.Port, r.Attrs = 5432, configs.SessionPreferStandby
+		for i, play := range test.plays {
+			dir := shortDir(t, i)
+			r.Hosts = append(r.Hosts, dir)
+			if play == nil {
+				continue
+			}
+			l, err := net.Listen("unix", dir+"/.s.PGSQL.5432")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					readStartup(c)
+					play(c)
+					defer c.Close()
+				}
+			}()
+		}
+		session, err := dial.Connect(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.Close()
+		if session.Name != r.Hosts[test.want] || session.Standby != (test.want == 1 && len(test.plays) == 2 || test.want == 0) {
+			t.Errorf("host %s, a standby: %v", session.Name, session.Standby)
+		}
+	}
+}
+
 // TestHosts: each host in turn until one answers for good. Who was passed over
 // is told.
 func TestHosts(t *testing.T) {

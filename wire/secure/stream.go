@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"slices"
 	"syscall"
 
@@ -132,4 +133,11 @@ func Reason(err error) string {
 		return VerifyFailed + ": " + e.Err.Error()
 	}
 	return err.Error()
+}
+
+// IsAlert reports whether err is an alert, by which the peer has ended the
+// session and said why.
+func IsAlert(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "remote error"
 }

@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/pgweir/pgweir/wire"
+)
+
+// A session's statement has one result for good: after its table was altered
+// Postgres refuses it, for its client may believe what it was told of the rows
+// once. A server that meets the statement only then parses it as the table is
+// now, and would not refuse. So it is noted what clients were told, and how the
+// statement is on each server. Where that is not known yet, and a client binds
+// the statement without asking what its rows look like, the server is asked
+// first, once. If it is not what clients were told they get Postgres' error.
+
+// shape is a digest of a statement's result: the names and types of its columns.
+// Zero is unknown.
+type shape uint64
+
+// shapeOf is the shape of which a NoData or a RowDescription tells. If it is not
+// whole only its size counts.
+func shapeOf(msg []byte) shape {
+	const basis, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	h := uint64(basis)
+	add := func(b []byte) {
+		for _, c := range b {
+			h = (h ^ uint64(c)) * prime
+		}
+	}
+	add(msg[:wire.HeaderLen])
+	var rest []byte
+	if uint64(binary.BigEndian.Uint32(msg[1:]))+1 == uint64(len(msg)) && msg[0] == wire.RowDescription {
+		rest = msg[min(len(msg), wire.HeaderLen+2):]
+	}
+	for len(rest) > 0 {
+		// Behind the name: table, column, type (4, length 2, modifier 4), format.
+		name := bytes.IndexByte(rest, 0) + 1
+		if len(rest) < name+18 {
+			break
+		}
+		add(rest[:name])
+		add(rest[name+6 : name+16])
+		rest = rest[name+18:]
+	}
+	return shape(max(h, 1))
+}
+
+// told is the shape of which clients of st were told, if any was.
+func (st *statement) told() shape { return shape(st.shape.Load()) }
+
+// tells notes that a client is told of the shape s. It reports false if others
+// were told of another.
+func (st *statement) tells(s shape) bool {
+	return st.shape.CompareAndSwap(0, uint64(s)) || st.told() == s
+}
+
+// shape is that of st on the server, zero if that has not told.
+func (p *prepared) shape(st *statement) shape {
+	if e := p.of[st]; e != nil {
+		return e.shape
+	}
+	return 0
+}
+
+// outdated reports whether st is retired, and the server lacks it or has it with
+// another result than the one of which clients were told.
+func (v *Server) outdated(st *statement) bool {
+	e := v.prepared.of[st]
+	return st.retired.Load() && !st.private && (e == nil || e.shape != st.told())
+}
+
+// bound is a portal whose statement has a shape that the server has not told.
+type bound struct {
+	portal, name []byte // with its zero byte; the client's name for st
+	st           *statement
+}
+
+// bind notes what was bound to a portal last, if a Describe of that is of
+// interest.
+func (v *Server) bind(portal, name []byte, st *statement) {
+	if b := &v.bound; !st.private && v.prepared.shape(st) == 0 {
+		b.portal, b.name, b.st = append(b.portal[:0], portal...), append(b.name[:0], name...), st
+	}
+}
+
+// describing is the ref of a Describe of st.
+func (v *Server) describing(st *statement, name []byte) ref {
+	if st.private || v.prepared.shape(st) != 0 {
+		return ref{st: st} // its answer tells nothing new
+	}
+	return ref{st: st, name: string(name)}
+}
+
+// describesBound reports whether msg is a Describe of the portal that was bound
+// last, and its answer is of interest.
+func (v *Server) describesBound(typ byte, msg []byte) bool {
+	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && describesPortal(msg, v.bound.portal)
+}
+
+// blindly reports whether a Bind, of size bytes, uses a statement of whose result
+// its client was told before and asks no more, and the server has not told what
+// that is there.
+func (c *Client) blindly(name, bind []byte, end, size int) bool {
+	st := c.names[string(significant(name))]
+	if st == nil || st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
+		return false
+	}
+	portal := bind[wire.HeaderLen : end-len(name)-1]
+	return !describesPortal(bind[min(size, len(bind)):], portal)
+}
+
+// askShape appends what asks the server of the shape of the statement that c
+// calls name, and tells it that before if it lacks it. c is not read until the
+// answer is there.
+func (c *Client) askShape(out, name []byte) []byte {
+	v := c.server
+	st := c.names[string(significant(name))]
+	out = v.tell(out, st)
+	v.ledger.pushRef(owedDescribe|owedSwallow, ref{st: st})
+	v.asking = true
+	out = appendNaming(out, wire.Describe, st.name)
+	return append(out, wire.Flush, 0, 0, 0, 4)
+}
+
+// awaitsShape reports whether the server's next answer is to tell of a shape.
+func (l *ledger) awaitsShape() bool {
+	const kind = owedKind | owedRef
+	head := l.first()
+	return head&kind == owedDescribe|owedRef && (head&owedSwallow != 0 || l.refs[l.refAt].name != "")
+}
+
+// described takes the answer to a Describe into account, the client's or
+// pgweir's own. If others were told something else of the statement, another
+// takes its place for who was told now.
+func (v *Server) described(s shape) {
+	r := v.ledger.refs[v.ledger.refAt]
+	if e := v.prepared.of[r.st]; e != nil {
+		e.shape = s
+	}
+	own := v.ledger.first()&owedSwallow != 0
+	if own {
+		v.asking = false
+	}
+	if own && r.st.told() == s || !own && r.st.tells(s) {
+		return
+	}
+	t, c := &v.shard.w.p.statements, v.client
+	t.retire(r.st)
+	if own || c == nil || c.names[r.name] != r.st {
+		return
+	}
+	next := t.renewed(r.st)
+	for !next.tells(s) {
+		t.retire(next)
+		old := next
+		next = t.renewed(old)
+		t.release(old)
+	}
+	c.forget(r.name)
+	c.setName(r.name, next)
+}
