@@ -35,10 +35,10 @@ func (s *session) Close() { s.console.opened.Add(-1) }
 // Handle may block, in PAUSE and its like, until done is closed.
 func (s *session) Handle(done <-chan struct{}, typ byte, body, out []byte) (reply []byte, end bool) {
 	before := len(out)
-	reply, end = s.answer(done, typ, body, out)
 	if typ == wire.Query || typ == wire.Execute {
-		s.console.queries.Add(1)
+		s.console.queries.Add(1) // SHOW STATS counts itself
 	}
+	reply, end = s.answer(done, typ, body, out)
 	s.console.received.Add(uint64(wire.HeaderLen + len(body)))
 	s.console.sent.Add(uint64(len(reply) - before))
 	return reply, end

@@ -322,7 +322,7 @@ func TestShowTotals(t *testing.T) {
 	for _, r := range rows {
 		got = append(got, r[0]+"="+r[1])
 	}
-	want := "total_server_assignment_count=1010 total_xact_count=2100 total_query_count=3200 total_client_bytes=1099511631776 " +
+	want := "total_server_assignment_count=1010 total_xact_count=2101 total_query_count=3201 total_client_bytes=1099511631776 " +
 		"total_server_bytes=5055 total_xact_time=9000000 total_query_time=8000000 total_wait_time=8000015 " +
 		"total_ps_client_parse_count=9025 total_ps_server_parse_count=10005 total_ps_bind_count=11100 total_client_login_count=12016 " +
 		"avg_server_assignment_count=1 avg_xact_count=10 avg_query_count=20 avg_client_bytes=109951162777 " +
@@ -417,7 +417,7 @@ func TestConsoleShowsItself(t *testing.T) {
 		t.Errorf("SHOW POOLS: %q", rows)
 	}
 	_, rows = table(t, s, "SHOW STATS")
-	if len(rows) != 3 || rows[1][0] != "pgbouncer" || rows[1][2] != "3" || rows[1][12] != "1" {
+	if len(rows) != 3 || rows[1][0] != "pgbouncer" || rows[1][2] != "4" || rows[1][12] != "1" {
 		t.Errorf("SHOW STATS: %q", rows)
 	}
 }

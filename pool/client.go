@@ -86,6 +86,7 @@ func (w *Worker) Accept(socket wire.Socket) {
 		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), ends: endsOf(socket), login: w.newLogin(),
 	}
 	c.login.uid = socket.PeerUID
+	c.login.late = w.p.closed.Load()
 	conn, err := w.loop.Attach(socket, c)
 	if err != nil {
 		w.p.log.Log(Error, c.prefix(), "cannot take in a client connection: "+err.Error())
@@ -185,7 +186,7 @@ func (c *Client) disconnect(notify bool, reason string) {
 		return
 	}
 	if !notify {
-		c.end(reason)
+		c.end(reason, c.login == nil || c.login.phase != phaseFirst || c.held != nil)
 		return
 	}
 	c.fail(wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reason})
@@ -209,15 +210,16 @@ func (c *Client) fail(f wire.Fields) {
 		w.scratch = wire.AppendError(w.scratch[:0], f)
 		c.conn.Write(w.scratch)
 	}
-	c.end(f.Message)
+	c.end(f.Message, true)
 }
 
-// end closes c and gives up all it held.
-func (c *Client) end(reason string) {
+// end closes c and gives up all it held. spoke says that it has said anything,
+// or was told: of others the log is not to be full.
+func (c *Client) end(reason string, spoke bool) {
 	w := c.w
-	v, waited, login := c.server, c.state == ClientWaiting, c.login
+	v, waited := c.server, c.state == ClientWaiting
 	welcoming := waited && c.awaitsWelcome()
-	if w.p.Snapshot().Main.LogDisconnections && !c.internal() && (login == nil || login.phase != phaseFirst || c.held != nil) {
+	if w.p.Snapshot().Main.LogDisconnections && !c.internal() && spoke {
 		c.log(Info, fmt.Sprintf("closing because: %s (age=%ds)", reason, int(w.now().Sub(c.connected)/time.Second)))
 	}
 	c.move(ClientClosed)

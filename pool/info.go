@@ -339,7 +339,7 @@ func (p *Pooler) Databases() []DatabaseInfo {
 	all = append(all, DatabaseInfo{
 		Name: consoleDatabase, Port: snap.Main.ListenPort, Database: consoleDatabase, ForceUser: consoleDatabase,
 		PoolSize: 2, PoolMode: configs.PoolStatement.String(),
-		CurrentClientConnections: int(p.sockets.Load() - p.clients.Load()),
+		MaxClientConnections: snap.Main.MaxDBClientConnections, CurrentClientConnections: p.consoles(),
 	})
 	slices.SortFunc(all, func(a, b DatabaseInfo) int { return strings.Compare(a.Name, b.Name) })
 	return all

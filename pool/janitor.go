@@ -59,7 +59,7 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 		switch {
 		case late(now, c.queryStart, wait):
 			c.failWaiting("query_wait_timeout")
-		case c.login == nil && late(now, c.queryStart, set.QueryTimeout):
+		case late(now, c.queryStart, set.QueryTimeout):
 			c.failWaiting("query_timeout")
 		case s.w.p.shutdownMode() == ShutdownWaitForServers:
 			c.disconnect(true, "server shutting down")

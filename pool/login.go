@@ -38,6 +38,7 @@ type login struct {
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
+	late     bool // it came when the TCP listeners were closed
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
@@ -123,7 +124,7 @@ func (c *Client) loginData(b []byte) {
 func (c *Client) admit(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.console = l.database == consoleDatabase
-	if p.Stopping() && !l.console {
+	if !l.console && !p.admits(c) {
 		c.disconnect(true, "pooler is shutting down")
 		return
 	}
@@ -131,7 +132,12 @@ func (c *Client) admit(main *configs.Main) {
 		if c.unix && l.user == consoleDatabase && l.uid == p.opts.UID {
 			c.log(Info, "pgbouncer access from unix socket")
 			l.admin = true
+			c.user = p.enterUser(l.user)
 			c.openConsole()
+			return
+		}
+		if n := main.MaxDBClientConnections; n > 0 && p.consoles() >= n && !c.exempt(main) {
+			c.disconnect(true, overDatabase)
 			return
 		}
 	} else {
@@ -168,17 +174,30 @@ func (c *Client) identify(main *configs.Main, secret auth.Secret, known bool) {
 // done. It reports false if the client was refused.
 func (c *Client) enterAs() bool {
 	l, p := c.login, c.w.p
-	if l.console || c.user != nil {
+	if c.user != nil {
 		return true
 	}
 	c.user = p.enterUser(l.user)
-	set := p.Snapshot().ForClient(&configs.Database{}, l.user) // no database has a say in it
-	if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n {
+	snap := p.Snapshot()
+	set := snap.ForClient(&configs.Database{}, l.user) // no database has a say in it
+	if n := set.MaxUserClientConnections; n > 0 && int(c.user.clients.Load()) > n && !c.exempt(&snap.Main) {
 		c.disconnect(true, "client connections exceeded (max_user_client_connections)")
 		return false
 	}
 	return true
 }
+
+// exempt reports whether c, once it is who it says, may enter the console
+// whatever the limits are.
+func (c *Client) exempt(main *configs.Main) bool {
+	return c.login.console && slices.Contains(main.AdminUsers, c.login.user)
+}
+
+// consoles counts the console's clients.
+func (p *Pooler) consoles() int { return int(p.sockets.Load() - p.clients.Load()) }
+
+// overDatabase is why a client is refused that is one too many for its database.
+const overDatabase = "client connections exceeded (max_db_client_connections)"
 
 // enter counts the client in with the database it asked for. One that is to be
 // made from "*" is made only for a client that is who it says: make. It reports
@@ -191,7 +210,7 @@ func (c *Client) enter(make bool) bool {
 	}
 	set := p.Snapshot().ForClient(c.db.conf.Load(), l.user)
 	if n := set.MaxDBClientConnections; n > 0 && int(c.db.clients.Load()) > n {
-		c.disconnect(true, "client connections exceeded (max_db_client_connections)")
+		c.disconnect(true, overDatabase)
 		return false
 	}
 	if plan := c.db.conf.Load().Plan; plan != nil && !p.fits(c.db, plan) {

@@ -228,8 +228,15 @@ func TestClientLimits(t *testing.T) {
 			login(w, "alice", "auto").wantWelcome()
 		}
 		login(w, "alice", "auto").wantError("client connections exceeded (max_db_client_connections)")
+		login(w, "watch", "pgbouncer").wantWelcome()
 		for range 3 {
-			login(w, "admin", "pgbouncer").wantWelcome()
+			login(w, "admin", "pgbouncer").wantWelcome() // whom no limit keeps out
+		}
+		login(w, "watch", "pgbouncer").wantError("client connections exceeded (max_db_client_connections)")
+		for _, db := range w.p.Databases() {
+			if db.Name == "pgbouncer" && (db.CurrentClientConnections != 4 || db.MaxClientConnections != 2) {
+				t.Errorf("the console has %d clients of %d, want 4 of 2", db.CurrentClientConnections, db.MaxClientConnections)
+			}
 		}
 	})
 	t.Run("max_user_client_connections", func(t *testing.T) {
@@ -241,10 +248,17 @@ func TestClientLimits(t *testing.T) {
 		login(w, "alice", "two").wantError("client connections exceeded (max_user_client_connections)") // which is not made
 		login(w, "watch", "app").wantWelcome()
 		login(w, "watch", "app").wantError("client connections exceeded (max_user_client_connections)")
+		login(w, "watch", "pgbouncer").wantError("client connections exceeded (max_user_client_connections)")
 		first.leave()
 		login(w, "alice", "app").wantWelcome()
 		for range 3 {
-			login(w, "admin", "pgbouncer").wantWelcome()
+			login(w, "admin", "pgbouncer").wantWelcome() // whom no limit keeps out
+		}
+		login(w, "admin", "app").wantError("client connections exceeded (max_user_client_connections)")
+		for _, u := range w.p.Users() {
+			if u.Name == "admin" && u.CurrentClientConnections != 3 {
+				t.Errorf("admin has %d connections, want 3", u.CurrentClientConnections)
+			}
 		}
 	})
 	t.Run("those who are logging in count", func(t *testing.T) {
@@ -339,7 +353,11 @@ func TestLoginWhileStopping(t *testing.T) {
 	stays := w.connect().startup("user", "alice", "database", "app")
 	w.serve()
 	stays.wantWelcome()
+	early := w.connect()
+	local := w.connectFrom(unix(1000))
 	w.p.Shutdown(pool.ShutdownWaitForClients)
+	early.startup("user", "alice", "database", "app").wantWelcome() // before the listeners were closed
+	local.startup("user", "alice", "database", "app").wantError("pooler is shutting down")
 	w.connect().startup("user", "alice", "database", "app").wantError("pooler is shutting down")
 	w.connect().startup("user", "admin", "database", "pgbouncer").wantWelcome()
 }

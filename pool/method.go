@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"slices"
-
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
 )
@@ -61,7 +59,7 @@ func (c *Client) prove(main *configs.Main, secret auth.Secret, known bool) {
 // proven goes on with a client that needs no exchange, or whose exchange is
 // over.
 func (c *Client) proven(main *configs.Main) {
-	c.login.admin = c.login.console && slices.Contains(main.AdminUsers, c.login.user)
+	c.login.admin = c.exempt(main)
 	c.granted(main)
 }
 

@@ -31,7 +31,7 @@ func (v *Server) read(b []byte) {
 	if v.part != nil {
 		b, v.part = v.shard.w.join(v.part, b), nil
 	}
-	torn := v.torn()
+	torn, local := v.torn(), false
 	start, i := 0, 0 // b[start:i] is to be sent
 	for i < len(b) {
 		if v.remain > 0 {
@@ -56,6 +56,7 @@ func (v *Server) read(b []byte) {
 			v.forward(b[start:i])
 			start = i
 			v.answerLocal()
+			local = true
 		}
 		if size > len(b)-i && v.wantsWhole(typ, size) {
 			break
@@ -107,10 +108,10 @@ func (v *Server) read(b []byte) {
 		}
 	}
 	v.forward(b[start:i])
-	local := v.ledger.local()
-	if local {
+	if v.ledger.local() {
 		v.answerLocal()
 		v.forward(nil)
+		local = true
 	}
 	if i < len(b) {
 		v.part = v.shard.w.hold(nil, b[i:])

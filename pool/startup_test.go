@@ -72,7 +72,7 @@ func TestNoEncryption(t *testing.T) {
 
 // TestLeavesBeforeItSpeaks is how load balancers look whether we are there.
 func TestLeavesBeforeItSpeaks(t *testing.T) {
-	w := newWorld(t, "", "")
+	w := newWorld(t, "auth_type = trust", "")
 	w.connect().leave()
 	if w.log.has("closing because") {
 		t.Errorf("the log tells of it: %q", w.log)
@@ -82,6 +82,10 @@ func TestLeavesBeforeItSpeaks(t *testing.T) {
 	begun.leave()
 	if !w.log.has("closing because: client unexpected eof (age=0s)") {
 		t.Errorf("the log does not tell of one that had begun: %q", w.log)
+	}
+	w.connect().startup("user", "nobody", "database", "app").wantError(`"trust" authentication failed`)
+	if !w.log.has(`closing because: "trust" authentication failed (age=0s)`) {
+		t.Errorf("the log does not tell of one that was refused: %q", w.log)
 	}
 }
 

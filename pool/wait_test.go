@@ -135,3 +135,16 @@ func TestWaitSums(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestQueryTimeoutOfLogins: for as long as a query may take a login waits for
+// its pool's first server, as in PgBouncer.
+func TestQueryTimeoutOfLogins(t *testing.T) {
+	w := newWorld(t, "auth_type = trust\nquery_timeout = 3", "")
+	c := w.connect().startup("user", "alice", "database", "app")
+	w.pass(2 * time.Second)
+	if c.closed {
+		t.Fatal("ended too early")
+	}
+	w.pass(2 * time.Second)
+	c.wantErrorDetail("query_timeout", `Waited 4.0 s for a server connection of pool "app/alice": one is being opened.`)
+}

@@ -606,7 +606,9 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return c.cancels > 0
 	case text == "query_wait_timeout":
 		return c.since(c.asked, "query_wait_timeout") || c.since(c.arrived, "query_wait_timeout") && c.stage == stageLogin
-	case text == "query_timeout", text == "query timeout":
+	case text == "query_timeout":
+		return c.since(c.asked, "query_timeout") || c.since(c.arrived, "query_timeout") && c.stage == stageLogin
+	case text == "query timeout":
 		return c.since(c.asked, "query_timeout")
 	case text == "idle transaction timeout":
 		return w.set.least["idle_transaction_timeout"] > 0 && c.status != wire.TxIdle

@@ -125,6 +125,9 @@ func (c *client) unit(text string) {
 	c.execute("", s, 0, 0)
 }
 
+// longestText bounds the text of a query.
+const longestText = 90_000
+
 // sel makes a query that returns rows: a few, now and then many, seldom big.
 func (c *client) sel() string {
 	w := c.w
@@ -135,7 +138,7 @@ func (c *client) sel() string {
 	case 1:
 		return fmt.Sprintf("select %v 3 %d", t, w.rng.IntN(40_000))
 	case 2:
-		return fmt.Sprintf("select %v -- %s", t, strings.Repeat("y", w.rng.IntN(90_000)))
+		return fmt.Sprintf("select %v -- %s", t, strings.Repeat("y", w.rng.IntN(longestText)))
 	case 3, 4, 5:
 		c.perhapsCancel(50 * time.Millisecond)
 		return fmt.Sprintf("slow %v %d", t, 1+w.rng.IntN(50))
