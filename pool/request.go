@@ -125,9 +125,6 @@ input:
 					break input
 				}
 				out = c.sql(c.gather(out, b[start:i]), typ, b[i:i+size])
-				if c.state == ClientClosed {
-					return
-				}
 				start = i + size
 				switch typ {
 				case wire.Parse:
@@ -162,6 +159,9 @@ input:
 			case typ == wire.Flush && v.ledger.local():
 				v.answerLocal()
 				v.forward(nil)
+			}
+			if c.state == ClientClosed { // it has too many names
+				return
 			}
 		}
 		c.remain = size - n
