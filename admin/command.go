@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -134,9 +135,12 @@ func planSet(key, value string) plan {
 		if err := s.mayAdminister(); err != nil {
 			return result{}, err
 		}
-		if err := s.pools.Set(key, value); err != nil {
+		done := result{tag: "SET " + key + "=" + value}
+		if err := s.pools.Set(key, value); errors.As(err, new(*Unapplied)) {
+			done.notice, done.detail = "TLS settings could not be applied, still using old configuration", err.Error()
+		} else if err != nil {
 			return result{}, &failure{code: codeProtocol, message: "SET failed", detail: err.Error()}
 		}
-		return result{tag: "SET " + key + "=" + value}, nil
+		return done, nil
 	}}
 }

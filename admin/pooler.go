@@ -44,3 +44,14 @@ type Pooler interface {
 }
 
 var _ Pooler = (*pool.Pooler)(nil)
+
+// Unapplied is what Set returns of a TLS setting that can't be put in force with
+// the others as they are, like a certificate whose key is to be set next. What
+// was in force stays, and the value is tried again with the next one that is set.
+type Unapplied struct{ Err error }
+
+// Error implements error.
+func (u *Unapplied) Error() string { return u.Err.Error() }
+
+// Unwrap is what the setting was refused for.
+func (u *Unapplied) Unwrap() error { return u.Err }

@@ -62,6 +62,10 @@ func TestSimpleQuery(t *testing.T) {
 		{query: "SET admin_users = a, b", want: []string{"CommandComplete SET admin_users=a, b"}, calls: "set admin_users a, b"},
 		{query: "SET logfile = ''", want: []string{"CommandComplete SET logfile="}, calls: "set logfile"},
 		{query: "SET nonsense = 1", err: errors.New("unknown parameter: pgbouncer/nonsense"), want: []string{"ERROR 08P01 SET failed | unknown parameter: pgbouncer/nonsense"}, calls: "set nonsense 1"},
+		{
+			query: "SET client_tls_key_file = 'k'", err: &Unapplied{errors.New("no certificate")}, calls: "set client_tls_key_file k",
+			want: []string{"NOTICE 00000 TLS settings could not be applied, still using old configuration | no certificate", "CommandComplete SET client_tls_key_file=k"},
+		},
 		{query: "SET verbose = 1", stats: true, want: []string{denied}},
 		{query: "SET verbose", want: []string{"ERROR 08P01 invalid command 'SET verbose', " + help + " | The form is SET key = value."}},
 		{query: "SET verbose = 1 2", want: []string{"ERROR 08P01 invalid command 'SET verbose = 1 2', " + help + " | The form is SET key = value."}},

@@ -89,52 +89,74 @@ func (s *Snapshot) IsSet(key string) bool {
 	return ok && s.values[i].set
 }
 
-// With returns a Snapshot with another value of one setting, as the console's
-// SET wants it. A key that takes effect only at start leaves everything as it
-// is, without an error. An unknown key, or a value that it can't have, is an
-// error. Of the files that settings name only those with rules (HBA, ident) are
-// read, when they come into force, or are another one from here on: what is
-// wrong in them is an error. It may block.
-func (s *Snapshot) With(key, val string) (*Snapshot, error) {
-	if set := Find(key); set != nil && set.Restart {
-		return s, nil
+// With returns a Snapshot with other values of settings, given as pairs of key
+// and value, as the console's SET wants it. A key that takes effect only at
+// start leaves everything as it is, without an error. An unknown key, or a value
+// that it can't have, is an error; if all are right by themselves, but not
+// together, it is a [*Conflict]. Of the files that settings name only those with
+// rules (HBA, ident) are read, when they come into force, or are another one from
+// here on: what is wrong in them is an error. It may block.
+func (s *Snapshot) With(pairs ...string) (*Snapshot, error) {
+	var now []string
+	rules := false
+	for i := 0; i < len(pairs); i += 2 {
+		if set := Find(pairs[i]); set != nil && set.Restart {
+			continue
+		}
+		now = append(now, pairs[i:i+2]...)
+		switch pairs[i] {
+		case "auth_type", "auth_hba_file", "auth_ident_file", "auth_ldap_options":
+			rules = true
+		}
 	}
-	next, err := s.Override(key, val)
-	if err != nil {
-		return nil, err
+	next, err := s.Override(now...)
+	if err != nil || !rules {
+		return next, err
 	}
-	switch key {
-	case "auth_type", "auth_hba_file", "auth_ident_file", "auth_ldap_options":
-		l := newLoader(s.Path, s)
-		l.snap = next
-		l.hba()
-		l.ldap()
-		for _, p := range l.problems {
-			if p.Severity == Error {
-				return nil, p
-			}
+	l := newLoader(s.Path, s)
+	l.snap = next
+	l.hba()
+	l.ldap()
+	for _, p := range l.problems {
+		if p.Severity == Error {
+			return nil, p
 		}
 	}
 	return next, nil
 }
 
+// Conflict is the error of settings that are each right by themselves, but not
+// together.
+type Conflict struct {
+	Key  string // the one to blame
+	Text string
+}
+
+// Error implements error.
+func (c *Conflict) Error() string { return c.Key + ": " + c.Text }
+
 // Override is With for the command line, before anything started: it changes
 // any setting. Reload keeps the value where the key takes effect only at start,
 // and that of verbose when the file doesn't say.
-func (s *Snapshot) Override(key, val string) (*Snapshot, error) {
-	i, ok := tableIndex[key]
-	if !ok {
-		return nil, fmt.Errorf("unknown parameter: %s/%s", sectionMain, key)
-	}
+func (s *Snapshot) Override(pairs ...string) (*Snapshot, error) {
 	next := *s
 	next.values = slices.Clone(s.values)
-	if _, err := next.set(i, val); err != nil {
-		return nil, err
+	plans := false
+	for at := 0; at < len(pairs); at += 2 {
+		key := pairs[at]
+		i, ok := tableIndex[key]
+		if !ok {
+			return nil, fmt.Errorf("unknown parameter: %s/%s", sectionMain, key)
+		}
+		if _, err := next.set(i, pairs[at+1]); err != nil {
+			return nil, err
+		}
+		plans = plans || key == "plan" || key == "plan_processes"
 	}
 	if key, text := checkMain(&next.Main); key != "" {
-		return nil, fmt.Errorf("%s: %s", key, text)
+		return nil, &Conflict{key, text}
 	}
-	if key == "plan" || key == "plan_processes" {
+	if plans {
 		if err := next.replan(); err != nil {
 			return nil, err
 		}

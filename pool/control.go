@@ -399,6 +399,14 @@ func (p *Pooler) Set(key, val string) error {
 	return nil
 }
 
+// Use makes snap, which was made from the Snapshot in force, the configuration
+// until the next reload. It may block.
+func (p *Pooler) Use(snap *configs.Snapshot) {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	p.install(snap)
+}
+
 // install makes snap the configuration in force.
 func (p *Pooler) install(snap *configs.Snapshot) {
 	p.mu.Lock()

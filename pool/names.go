@@ -27,7 +27,7 @@ const (
 
 // maxNames bounds what of a Bind must be there before the name of its
 // statement is known: the names of portal and statement.
-const maxNames = 8 << 10
+const maxNames = 64 << 10
 
 // statementName finds the name of the statement in a Parse, Bind, Describe or
 // Close of size bytes, of which msg are here. If it is namesOne or namesBare

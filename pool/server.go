@@ -357,7 +357,7 @@ func (s *Shard) failed(o *opening, err error) {
 		q.failure.Store(f)
 	}
 	p.log.Log(Info, prefix, fmt.Sprintf("closing because: %s (age=%ds)", f.reason, int(f.at.Sub(o.since)/time.Second)))
-	if f.login && q.connected.Load() == 0 && !login.StartingUp() {
+	if f.login && (q.connected.Load() == 0 || q.welcomed() == nil) && !login.StartingUp() {
 		p.each(func(w *Worker) {
 			if s := w.shards[q.key()]; s != nil {
 				s.refuseWaiters(login)

@@ -172,7 +172,11 @@ func (p *Pooler) vacate(q *Pool, t *seat, leaving int) {
 	q.seat.update() // another one, since a reload
 	next := append(t.all().nextLocked(p.opts.Now()), q.seat.all().nextLocked(p.opts.Now())...)
 	p.wakeChoresLocked()
+	last := leaving > 0 && q.leaving == 0
 	p.mu.Unlock()
+	if last {
+		p.wakeWaiters(q) // somebody else may have the slot that one of them has counted on
+	}
 	wakeShards(next)
 	p.wakeStarved()
 }

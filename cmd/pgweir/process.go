@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -43,6 +44,8 @@ type process struct {
 	ended    chan struct{} // closed when a shutdown has come to its end
 	periods  chan struct{} // of capacity 1: stats_period may have changed
 	changing sync.Mutex    // held over Reload and Set
+
+	unapplied []string // TLS settings that were set, and wait for others that fit them: keys and values
 }
 
 // newProcess builds the object graph. Nothing happens until run.
@@ -217,6 +220,7 @@ func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
 	if err := p.configureTLS(next); err != nil {
 		return nil, err
 	}
+	p.unapplied = nil
 	warn(p.log, next)
 	return next, nil
 }
@@ -225,6 +229,9 @@ func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
 func (p *process) Set(key, value string) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
+	if strings.Contains(key, "_tls") {
+		return p.setTLS(key, value)
+	}
 	next, err := p.Snapshot().With(key, value)
 	if err != nil {
 		return err
@@ -234,14 +241,34 @@ func (p *process) Set(key, value string) error {
 			return err
 		}
 	}
-	if strings.Contains(key, "_tls") {
-		if err := p.configureTLS(next); err != nil {
-			return err
+	p.Use(next)
+	p.apply()
+	return nil
+}
+
+// setTLS changes a TLS setting, with those that waited for it. If they can't be
+// put in force as they are it returns [*admin.Unapplied], and they wait.
+func (p *process) setTLS(key, value string) error {
+	pairs := []string{key, value}
+	for i := 0; i < len(p.unapplied); i += 2 {
+		if p.unapplied[i] != key {
+			pairs = append(pairs, p.unapplied[i:i+2]...)
 		}
 	}
-	if err := p.Pooler.Set(key, value); err != nil {
+	next, err := p.Snapshot().With(pairs...)
+	if err != nil && !errors.As(err, new(*configs.Conflict)) {
 		return err
 	}
+	if err == nil {
+		err = p.configureTLS(next)
+	}
+	if err != nil {
+		p.unapplied = pairs
+		p.log.Log(pool.Error, "", err.Error()+"; what was in force stays")
+		return &admin.Unapplied{Err: err}
+	}
+	p.unapplied = nil
+	p.Use(next)
 	p.apply()
 	return nil
 }

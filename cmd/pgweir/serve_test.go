@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pgweir/pgweir/integration/certificates"
 )
 
 func TestBadConfiguration(t *testing.T) {
@@ -102,6 +104,58 @@ func TestSet(t *testing.T) {
 	in.ends()
 	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), " LOG ") {
 		t.Errorf("the log file: %v\n%s", err, text)
+	}
+}
+
+// A certificate and its key are set one after the other: what was in force stays
+// until both are there.
+func TestSetTLS(t *testing.T) {
+	t.Parallel()
+	in := runInstance(t, nil)
+	console := in.console()
+	ca := certificates.NewAuthority("authority")
+	files := map[string]string{}
+	for _, name := range []string{"one", "two"} {
+		cert, key := ca.Issue(certificates.Options{Name: name})
+		for kind, data := range map[string][]byte{"cert": cert, "key": key} {
+			files[kind+name] = filepath.Join(in.dir, kind+name)
+			if err := os.WriteFile(files[kind+name], data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	set := func(key, value string) {
+		t.Helper()
+		console.do(t, "SET "+key+" = '"+value+"'")
+	}
+	inForce := func(want string) {
+		t.Helper()
+		config := console.do(t, "SHOW CONFIG")
+		if got := config["client_tls_cert_file"]; got != want || (want != "") != (config["client_tls_key_file"] != "") {
+			t.Errorf("client_tls_cert_file = %q, want %q; client_tls_key_file = %q", got, want, config["client_tls_key_file"])
+		}
+	}
+	set("client_tls_sslmode", "allow")
+	set("client_tls_key_file", files["keyone"])
+	inForce("")
+	set("client_tls_cert_file", files["certone"])
+	inForce(files["certone"])
+	set("client_tls_cert_file", files["certtwo"])
+	inForce(files["certone"])
+	set("client_tls_key_file", "/missing")
+	inForce(files["certone"])
+	set("client_tls_key_file", files["keytwo"])
+	inForce(files["certtwo"])
+	set("client_tls_key_file", files["keyone"]) // given up by a reload
+	console.do(t, "RELOAD")
+	set("client_tls_protocols", "tlsv1.3")
+	if config := console.do(t, "SHOW CONFIG"); config["client_tls_protocols"] != "tlsv1.3" || config["client_tls_key_file"] != "" {
+		t.Errorf("after RELOAD client_tls_protocols = %q, client_tls_key_file = %q", config["client_tls_protocols"], config["client_tls_key_file"])
+	}
+	console.do(t, "SHUTDOWN WAIT_FOR_CLIENTS")
+	console.close()
+	if _, log := in.end(); strings.Count(log, "what was in force stays") != 4 {
+		t.Errorf("not every refusal is told:\n%s", log)
 	}
 }
 

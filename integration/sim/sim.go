@@ -43,6 +43,7 @@ func Run(seed uint64, trace func(line string)) (text string, steps int, stuck bo
 // run is the run.
 func (w *World) run() {
 	w.build()
+	end := w.now.Add(w.set.chaos)
 	for range w.set.clients {
 		w.after(w.between(0, w.set.arrivals), func() { w.arrive() })
 	}
@@ -51,7 +52,7 @@ func (w *World) run() {
 	}
 	w.after(w.between(0, w.set.chaos), w.strangeCancels)
 	w.after(0, w.pg.misbehave)
-	w.runUntil(wire.Time(w.set.chaos), func() bool { return false })
+	w.runUntil(end, func() bool { return false })
 
 	w.calmDown()
 	if !w.runUntil(w.now.Add(5*time.Minute), w.deserted) {
