@@ -100,9 +100,10 @@ func (b *books) cancelled(w *World, t tag) {
 }
 
 // check is what must hold after each step: what waits to be sent is bounded by
-// the settings, whatever clients send or don't read.
+// the settings, whatever clients send or don't read. A Parse is seen whole, and
+// those of the clients here have two reads at most; another may come with it.
 func (b *books) check(w *World) {
-	most := w.set.buffer + 2*maxRead
+	most := w.set.buffer + 3*maxRead
 	for _, c := range b.grown {
 		if len(c.queue) > most {
 			w.failf("%v: %d bytes are queued, and at most %d may be", c.s, len(c.queue), most)
