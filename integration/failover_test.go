@@ -219,18 +219,19 @@ func allWait(t *testing.T, p *pooler.Pooler, database string, clients int) {
 	})
 }
 
-// wantSkipped checks that hosts of a database fail, and how the reasons begin.
+// wantSkipped waits until hosts of a database fail, and the reasons begin as
+// reasons says.
 func wantSkipped(t *testing.T, p *pooler.Pooler, database string, reasons map[string]string) {
 	t.Helper()
-	rows, err := p.Console(testContext(t), "SHOW HOSTS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range rows {
-		if why, ok := reasons[row["host"]]; ok && row["database"] == database && (row["failures"] == "0" || !strings.HasPrefix(row["reason"], why)) {
-			t.Errorf("SHOW HOSTS: %v, want it skipped because: %s", row, why)
+	eventually(t, "hosts that are skipped", func() error {
+		rows, err := p.Console(testContext(t), "SHOW HOSTS")
+		for _, row := range rows {
+			if why, ok := reasons[row["host"]]; ok && row["database"] == database && (row["failures"] == "0" || !strings.HasPrefix(row["reason"], why)) {
+				err = errors.Join(err, fmt.Errorf("%v, want it skipped because: %s", row, why))
+			}
 		}
-	}
+		return err
+	})
 }
 
 // readOnly makes transactions read-only by default, or not, for sessions that

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -192,5 +194,55 @@ func TestSignalsOfOperators(t *testing.T) {
 	})
 	if _, err := conn.Exec(testContext(t), "select 1"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCameBefore has clients come to a process that is slow, and SIGTERM behind
+// them. All of them are served, and nobody who comes later.
+func TestCameBefore(t *testing.T) {
+	begin(t)
+	for _, mode := range []string{"wait_for_clients", "drain"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			db := suite.postgres
+			database := ownDatabase(t, db)
+			p := startMortal(t, manyOverFew(db, database, map[string]string{"sigterm_mode": mode, "sigterm_grace": "3600", "so_reuseport": "1"}))
+			if suite.pgbouncer {
+				t.Skip("PgBouncer turns them away")
+			}
+			signal(t, p, syscall.SIGSTOP)
+			t.Cleanup(func() { p.Signal(syscall.SIGCONT) })
+			address := net.JoinHostPort(p.Host, fmt.Sprint(p.Port))
+			startup, err := startupMessage(user, database)
+			if err != nil {
+				t.Fatal(err)
+			}
+			errs := make(chan error, 50)
+			for range cap(errs) {
+				socket, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer socket.Close()
+				if err := socket.SetDeadline(time.Now().Add(patience)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := socket.Write(startup); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					_, err := (&rawConn{Conn: socket}).exchange(nil, "Z", 0)
+					errs <- err
+				}()
+			}
+			signal(t, p, syscall.SIGTERM)
+			signal(t, p, syscall.SIGCONT)
+			for range cap(errs) {
+				if err := <-errs; err != nil {
+					t.Error(err)
+				}
+			}
+			noNewcomers(t, p, database)
+		})
 	}
 }

@@ -337,10 +337,7 @@ func login(ctx context.Context, address, user, database string) (*rawConn, error
 	if err := socket.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	startup, err := (&pgproto3.StartupMessage{
-		ProtocolVersion: pgproto3.ProtocolVersion30,
-		Parameters:      map[string]string{"user": user, "database": database},
-	}).Encode(nil)
+	startup, err := startupMessage(user, database)
 	if err != nil {
 		return nil, err
 	}
@@ -356,6 +353,13 @@ func login(ctx context.Context, address, user, database string) (*rawConn, error
 		}
 	}
 	return conn, nil
+}
+
+func startupMessage(user, database string) ([]byte, error) {
+	return (&pgproto3.StartupMessage{
+		ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters:      map[string]string{"user": user, "database": database},
+	}).Encode(nil)
 }
 
 func (c *rawConn) close() {

@@ -86,6 +86,7 @@ func (w *Worker) Accept(socket wire.Socket) {
 		w: w, id: w.p.ids.Add(1), connected: w.now(), lastPacket: w.now(), ends: endsOf(socket), login: w.newLogin(),
 	}
 	c.login.uid = socket.PeerUID
+	c.login.late = w.p.closed.Load()
 	conn, err := w.loop.Attach(socket, c)
 	if err != nil {
 		w.p.log.Log(Error, c.prefix(), "cannot take in a client connection: "+err.Error())

@@ -41,7 +41,7 @@ func (p *Pooler) Shutdown(mode ShutdownMode) {
 	}
 	was := ShutdownMode(p.shutdown.Swap(uint32(mode)))
 	if was == Running && mode != ShutdownImmediate {
-		p.opts.CloseListeners()
+		p.closeListeners()
 	}
 	switch mode {
 	case ShutdownImmediate:
@@ -65,9 +65,33 @@ func (p *Pooler) Shutdown(mode ShutdownMode) {
 	}
 }
 
+// closeListeners begins to close the TCP listeners.
+func (p *Pooler) closeListeners() {
+	p.opts.CloseListeners(func() {
+		p.closed.Store(true)
+		p.clientLeft()
+	})
+}
+
+// admits reports whether c may log in, as far as a shutdown is concerned. Who
+// waits for clients waits for those, too, that have come over TCP until the
+// listeners were closed: they have chosen this process without knowing.
+func (p *Pooler) admits(c *Client) bool {
+	switch p.shutdownMode() {
+	case Running:
+		return true
+	case ShutdownWaitForClients, ShutdownDrain:
+		return !c.login.late && !c.unix
+	}
+	return false
+}
+
 // clientLeft ends the process when it was the last client that a shutdown
 // waits for.
 func (p *Pooler) clientLeft() {
+	if !p.closed.Load() {
+		return
+	}
 	switch p.shutdownMode() {
 	case ShutdownWaitForClients:
 		if p.sockets.Load() == 0 {

@@ -32,7 +32,7 @@ func (p *Pooler) Drain(grace, spread time.Duration) {
 		return
 	}
 	if p.shutdownMode() == Running {
-		p.opts.CloseListeners()
+		p.closeListeners()
 	}
 	p.shutdown.Store(uint32(ShutdownDrain))
 	p.each(func(w *Worker) { w.tickDrain(w.now()) })

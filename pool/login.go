@@ -38,6 +38,7 @@ type login struct {
 	unknown  []string
 	refused  [2]bool // SSLRequest, GSSENCRequest: each is answered once
 	exchange auth.Exchange
+	late     bool // it came when the TCP listeners were closed
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
@@ -123,7 +124,7 @@ func (c *Client) loginData(b []byte) {
 func (c *Client) admit(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.console = l.database == consoleDatabase
-	if p.Stopping() && !l.console {
+	if !l.console && !p.admits(c) {
 		c.disconnect(true, "pooler is shutting down")
 		return
 	}

@@ -339,7 +339,11 @@ func TestLoginWhileStopping(t *testing.T) {
 	stays := w.connect().startup("user", "alice", "database", "app")
 	w.serve()
 	stays.wantWelcome()
+	early := w.connect()
+	local := w.connectFrom(unix(1000))
 	w.p.Shutdown(pool.ShutdownWaitForClients)
+	early.startup("user", "alice", "database", "app").wantWelcome() // before the listeners were closed
+	local.startup("user", "alice", "database", "app").wantError("pooler is shutting down")
 	w.connect().startup("user", "alice", "database", "app").wantError("pooler is shutting down")
 	w.connect().startup("user", "admin", "database", "pgbouncer").wantWelcome()
 }

@@ -3,8 +3,10 @@ package pool_test
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
@@ -76,6 +78,35 @@ func TestForwardedBack(t *testing.T) {
 		if len(w.dialer.sent) != 1 {
 			t.Errorf("%d hops left: sent %q", hops, w.dialer.sent)
 		}
+	}
+}
+
+// TestPeerRemoved: a RELOAD without a peer ends the requests that wait for it.
+func TestPeerRemoved(t *testing.T) {
+	w := newWorldWith(t, "auth_type = trust\npeer_id = 258\n[peers]\n7 = host=/run/seven pool_size=1", "", func(o *pool.Options) {
+		o.Reload = func(*configs.Snapshot) (*configs.Snapshot, error) {
+			return configs.Parse("test", "[pgbouncer]\nauth_type = trust\npeer_id = 258\n[databases]\napp = host=db")
+		}
+	})
+	w.dialer.hold = true
+	for range 3 {
+		w.cancelRequest("\x01\x07\x00\x04\x05\x06\x08\x03")
+	}
+	w.outside(func() {
+		if err := w.p.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.dialer.held[0]()
+	w.settle()
+	n := 0
+	for _, line := range w.log {
+		if strings.Contains(line, "closing because: peer removed") {
+			n++
+		}
+	}
+	if n != 2 || len(w.dialer.held) != 1 {
+		t.Errorf("%d requests ended, %d were sent", n, len(w.dialer.held))
 	}
 }
 

@@ -82,8 +82,9 @@ type Options struct {
 	Stop func()
 
 	// CloseListeners is called once, from any goroutine, when a shutdown
-	// begins: TCP listeners go, those of unix sockets stay.
-	CloseListeners func()
+	// begins: TCP listeners go, those of unix sockets stay. closed is to be
+	// called, on any goroutine, when nobody comes from them any more.
+	CloseListeners func(closed func())
 
 	// Poison spoils buffers as soon as nobody may read them any more, so that
 	// a test notices who does: those that are given back at once, those that
@@ -133,6 +134,7 @@ type Pooler struct {
 
 	paused   atomic.Bool
 	shutdown atomic.Uint32 // ShutdownMode
+	closed   atomic.Bool   // the TCP listeners are
 	drain    atomic.Pointer[draining]
 	stopped  sync.Once
 

@@ -87,7 +87,7 @@ func newWorldWith(t testing.TB, main, databases string, change func(*pool.Option
 		Log:            &w.log,
 		Console:        w,
 		Stop:           func() {},
-		CloseListeners: func() {},
+		CloseListeners: func(closed func()) { closed() },
 	}
 	change(&o)
 	w.p = pool.New(o)

@@ -58,8 +58,12 @@ func (ls *listeners) adopt(fd int, m *configs.Main) error {
 	if err != nil {
 		return os.NewSyscallError("getsockopt", err)
 	}
-	if listens == 0 {
-		return fmt.Errorf("it does not listen; in systemd's socket unit, use ListenStream and no Accept")
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	if listens == 0 || kind != unix.SOCK_STREAM {
+		return fmt.Errorf("it is no stream socket that listens; in systemd's socket unit, use ListenStream and no Accept")
 	}
 	address, err := unix.Getsockname(fd)
 	if err != nil {

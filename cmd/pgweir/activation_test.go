@@ -5,19 +5,30 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// TestSocketActivation passes a TCP and a unix socket to a process. It listens
-// on them and on nothing else, and leaves the unix socket's file alone.
+// TestSocketActivation passes sockets to a process: over TCP, IPv6 too, and a
+// unix socket. It listens on them and on nothing else, whatever their names are,
+// and leaves the unix socket's file alone.
 func TestSocketActivation(t *testing.T) {
 	in := prepare(t, map[string]string{"listen_addr": "192.0.2.1"}) // which is not ours
 	path := filepath.Join(in.dir, fmt.Sprintf(".s.PGSQL.%d", in.port))
-	for network, address := range map[string]string{"tcp": fmt.Sprintf("127.0.0.1:%d", in.port), "unix": path} {
+	hosts := []string{"127.0.0.1", in.dir, "::1"}
+	for _, host := range slices.Clone(hosts) {
+		network, address := "tcp", net.JoinHostPort(host, fmt.Sprint(in.port))
+		if host == in.dir {
+			network, address = "unix", path
+		}
 		ln, err := net.Listen(network, address)
+		if host == "::1" && err != nil { // the machine has no IPv6
+			hosts = hosts[:2]
+			break
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,14 +42,15 @@ func TestSocketActivation(t *testing.T) {
 		ln.Close()
 		in.passed = append(in.passed, f)
 	}
-	in.start(nil)
-	in.await("socket passed from service manager (fd 3)")
-	in.await("socket passed from service manager (fd 4)")
+	in.start(nil, "LISTEN_FDNAMES=web:local:web")
+	for i := range hosts {
+		in.await(fmt.Sprintf("socket passed from service manager (fd %d)", firstPassed+i))
+	}
 	in.await("process up")
 	for _, f := range in.passed {
 		f.Close()
 	}
-	for _, host := range []string{"127.0.0.1", in.dir} {
+	for _, host := range hosts {
 		conn, err := pgconn.Connect(t.Context(), fmt.Sprintf("host=%s port=%d user=anybody dbname=pgbouncer sslmode=disable", host, in.port))
 		if err != nil {
 			t.Errorf("%s: %v", host, err)
@@ -55,20 +67,31 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// TestNoSocketToListenOn: what is passed must be a socket that listens.
+// TestNoSocketToListenOn: what is passed must be a stream socket that listens.
 func TestNoSocketToListenOn(t *testing.T) {
-	in := prepare(t, nil)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	in.passed = []*os.File{r}
-	in.start(nil)
-	r.Close()
-	in.await("FATAL socket passed from service manager (fd 3): getsockopt:")
-	if status, _ := in.end(); status != 1 {
-		t.Errorf("status %d", status)
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	datagrams, err := udp.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for why, f := range map[string]*os.File{"getsockopt:": r, "it is no stream socket that listens": datagrams} {
+		in := prepare(t, nil)
+		in.passed = []*os.File{f}
+		in.start(nil)
+		f.Close()
+		in.await("FATAL socket passed from service manager (fd 3): " + why)
+		if status, _ := in.end(); status != 1 {
+			t.Errorf("status %d", status)
+		}
 	}
 }
 

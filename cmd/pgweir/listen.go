@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -255,25 +256,64 @@ func (ls *listeners) warn(errs []error) {
 	}
 }
 
-// closeTCP takes the TCP sockets off the loops and closes them, soon. The unix
+// closeTCP takes the TCP sockets off the loops and closes them, soon. closed is
+// called when the last client that has come to them is on its loop. The unix
 // socket stays, for the console. It may be called on a loop.
-func (ls *listeners) closeTCP(loops []*loop.Loop) {
+//
+// With so_reuseport another process takes over, and whoever is not accepted yet
+// is lost for both. While the kernel waits for a client's first bytes
+// (tcp_defer_accept) it can't be accepted, so first there is an end to that.
+func (ls *listeners) closeTCP(m *configs.Main, loops []*loop.Loop, closed func()) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	for _, l := range ls.tcp {
-		var left atomic.Int32
-		left.Store(int32(len(loops)))
-		off := func(i int) {
+	tcp := ls.tcp
+	ls.tcp = nil
+	if !m.SOReusePort || len(tcp) == 0 {
+		closeAll(tcp, loops, closed)
+		return
+	}
+	undeferred := *m
+	undeferred.TCPDeferAccept = false
+	for _, l := range tcp {
+		ls.warn(l.own.tune(l.fd, &undeferred))
+	}
+	time.AfterFunc(deferred, func() { closeAll(tcp, loops, closed) })
+}
+
+// deferred is within which time the first bytes of a client come that has
+// connected, if all goes well.
+const deferred = 50 * time.Millisecond
+
+// closeAll takes in who has come to the sockets in tcp, and closes them.
+func closeAll(tcp []*listener, loops []*loop.Loop, closed func()) {
+	onEach(loops, func(i int) {
+		for _, l := range tcp {
+			l.on[i].Drain()
 			l.on[i].Close()
-			if left.Add(-1) == 0 {
-				loop.CloseListener(l.fd)
-			}
 		}
-		for i, lp := range loops {
-			lp.Post(func() { off(i) }) // a loop that has stopped has none, and the process ends
+	}, func() {
+		for _, l := range tcp {
+			loop.CloseListener(l.fd)
+		}
+		onEach(loops, func(int) {}, closed) // behind the clients that were handed over
+	})
+}
+
+// onEach calls fn on every loop, and then after the last one. A loop that has
+// stopped is passed over.
+func onEach(loops []*loop.Loop, fn func(i int), then func()) {
+	var left atomic.Int32
+	left.Store(int32(len(loops)))
+	done := func() {
+		if left.Add(-1) == 0 {
+			then()
 		}
 	}
-	ls.tcp = nil
+	for i, lp := range loops {
+		if !lp.Post(func() { fn(i); done() }) {
+			done()
+		}
+	}
 }
 
 // removeFile removes the file of the unix socket.

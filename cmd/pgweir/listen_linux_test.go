@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -132,6 +135,56 @@ func TestSocketOptions(t *testing.T) {
 	if !log.has(pool.Warning, "tcp_keepcnt = 1000: setsockopt: invalid argument") {
 		t.Errorf("no warning of what the kernel refuses in %q", log.lines)
 	}
+}
+
+// TestSocketOptionsLive: a SET concerns the clients that come from then on.
+func TestSocketOptionsLive(t *testing.T) {
+	t.Parallel()
+	in := runInstance(t, nil)
+	console := in.console()
+	for _, seconds := range []int{10_000, 20_000} {
+		console.do(t, fmt.Sprintf("SET tcp_keepidle = %d", seconds))
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", in.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if answer, err := askOn(c); answer != 'N' || err != nil {
+			t.Fatalf("answers %q, %v", answer, err)
+		}
+		if got := keepalive(t, in.port, c.LocalAddr().(*net.TCPAddr).Port); got < seconds-100 || got > seconds {
+			t.Errorf("the first keepalive comes in %d s, want %d", got, seconds)
+		}
+	}
+}
+
+// keepalive is in how many seconds the kernel sends a keepalive from one port to
+// another, as proc(5) tells it. While an answer is not acknowledged yet another
+// timer runs in its place.
+func keepalive(t *testing.T, local, remote int) int {
+	t.Helper()
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line)
+			if !strings.HasSuffix(f[1], fmt.Sprintf(":%04X", local)) || !strings.HasSuffix(f[2], fmt.Sprintf(":%04X", remote)) {
+				continue
+			}
+			if when, is := strings.CutPrefix(f[5], "02:"); is {
+				n, err := strconv.ParseInt(when, 16, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				const perSecond = 100 // USER_HZ
+				return int(n / perSecond)
+			}
+		}
+	}
+	t.Fatal("the kernel plans no keepalive")
+	return 0
 }
 
 // index is the place of a setting's option.

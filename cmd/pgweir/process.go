@@ -123,7 +123,7 @@ func newProcess(snap *configs.Snapshot, sockets *listeners, log *logs.Log) (*pro
 		},
 		Reload:         p.read,
 		Stop:           func() { close(p.ended) },
-		CloseListeners: func() { sockets.closeTCP(p.loops); p.web.leave() },
+		CloseListeners: func(closed func()) { sockets.closeTCP(&p.Snapshot().Main, p.loops, closed); p.web.leave() },
 	})
 	console.Attach(p)
 	if p.web, err = p.openWeb(snap); err != nil {

@@ -78,7 +78,7 @@ func (w *World) build() {
 	o := pool.Options{
 		Snapshot: snap, Dialer: dialer{w}, Chore: w.chore, After: w.after, Random: rand.NewChaCha8(key), Seed: w.seed,
 		Wall: time.Unix(0, 0), Now: func() wire.Time { return w.now }, UID: -2, Log: w,
-		Console: w.operator, Reload: w.operator.reload, Stop: func() { w.stopped = true }, CloseListeners: func() {},
+		Console: w.operator, Reload: w.operator.reload, Stop: func() { w.stopped = true }, CloseListeners: func(closed func()) { closed() },
 		Poison: true,
 	}
 	if w.set.clientTLS != "" {

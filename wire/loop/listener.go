@@ -106,6 +106,13 @@ func (l *Loop) Listen(fd int, accept func(wire.Socket)) (*Listener, error) {
 	return ln, nil
 }
 
+// Drain accepts all who have come so far: who is in the backlog when the
+// descriptor is closed is turned away. It runs on the loop.
+func (ln *Listener) Drain() {
+	for !ln.closed && ln.next() == 0 {
+	}
+}
+
 // Close takes the listener off its loop; accept is not called again. The
 // descriptor stays open. It runs on the loop.
 func (ln *Listener) Close() {
@@ -154,20 +161,14 @@ func (ln *Listener) yield() {
 func (ln *Listener) ready() {
 	n := 0
 	for ; n < ln.quota; n++ {
-		fd, remote, errno := rawAccept(ln.fd)
-		ln.loop.stats.Accepts++
+		errno := ln.next()
 		if errno == syscall.EAGAIN {
 			break
 		}
-		switch errno {
-		case 0:
-		case syscall.EINTR, syscall.ECONNABORTED:
-			continue
-		default:
+		if errno != 0 {
 			ln.rest(os.NewSyscallError("accept", errno))
 			return
 		}
-		ln.accept(ln.socket(fd, remote))
 		if ln.closed {
 			return
 		}
@@ -179,6 +180,22 @@ func (ln *Listener) ready() {
 	}
 	if n > 0 {
 		ln.yield()
+	}
+}
+
+// next accepts one socket.
+func (ln *Listener) next() syscall.Errno {
+	for {
+		fd, remote, errno := rawAccept(ln.fd)
+		ln.loop.stats.Accepts++
+		switch errno {
+		case 0:
+			ln.accept(ln.socket(fd, remote))
+			return 0
+		case syscall.EINTR, syscall.ECONNABORTED:
+		default:
+			return errno
+		}
 	}
 }
 
