@@ -34,7 +34,7 @@ run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, te
 .PHONY: test
 test: postgres ## run every test: unit, simulation, integration
 	$(GO) test -timeout 15m ./...
-	@if .ci/install pam; then $(GO) test -tags=pam ./configs ./pool/pam; else echo 'PAM is not tested: its headers are missing'; fi
+	@if .ci/install pam; then PGWEIR_BUILD=-tags=pam $(GO) test -tags=pam -run PAM ./configs ./pool/pam ./integration; else echo 'PAM is not tested: its headers are missing'; fi
 
 .PHONY: test-race
 test-race: postgres ## run every test under the race detector, over the epoll loop and over its poll(2) twin

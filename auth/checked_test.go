@@ -66,6 +66,9 @@ func TestFits(t *testing.T) {
 			}
 		}
 	}
+	if n := cache.known.Len(); n != 1 {
+		t.Errorf("%d keys are kept, of one password that is right", n)
+	}
 	if (Secret{}).Fits("nina", Secret{}, cache) {
 		t.Error("no secret fits")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 )
 
@@ -91,9 +92,15 @@ func (k *Keys) fits(salt []byte, iterations int) bool {
 	return k != nil && k.salt == string(salt) && k.iterations == iterations
 }
 
+// deriving bounds how many derivations compute at once: whoever sends passwords,
+// half of the processors are free for others.
+var deriving = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+
 // deriveKeys runs PBKDF2 over a password. It takes a millisecond for some
 // thousand iterations.
 func deriveKeys(password, salt string, iterations int) *Keys {
+	deriving <- struct{}{}
+	defer func() { <-deriving }()
 	salted, err := pbkdf2.Key(sha256.New, saslPrep(password), []byte(salt), iterations, keyLen)
 	if err != nil {
 		panic("BUG: PBKDF2 refuses its parameters: " + err.Error())

@@ -83,7 +83,10 @@ func (s Secret) Fits(user string, password Secret, v *Verifiers) bool {
 		return equal(password.md5(user), s.text)
 	case KindSCRAM:
 		k := v.keys(password.text, s.verifier.salt, s.verifier.iterations)
-		return subtle.ConstantTimeCompare(k.storedKey[:], s.verifier.storedKey[:]) == 1
+		if subtle.ConstantTimeCompare(k.storedKey[:], s.verifier.storedKey[:]) == 1 {
+			return true
+		}
+		v.forget(password.text, s.verifier.salt, s.verifier.iterations) // guesses must not take the place of what is right
 	}
 	return false
 }

@@ -105,6 +105,13 @@ func (v *Verifiers) keys(password, salt string, iterations int) *Keys {
 	return d.keys.Load()
 }
 
+// forget forgets the keys of password under salt.
+func (v *Verifiers) forget(password, salt string, iterations int) {
+	if v != nil {
+		v.known.Remove(v.digest(password, salt, iterations))
+	}
+}
+
 // mock is a verifier that no password fits. Salt and iteration count are those
 // that user would have with a plain-text secret, so that they don't tell.
 func (v *Verifiers) mock(user string, iterations int) *Verifier {

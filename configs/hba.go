@@ -158,6 +158,12 @@ func ParseHBA(name, src string, ident *Ident, read func(path string) ([]byte, er
 			continue
 		}
 		rule.Line = n
+		switch { // rules that let nobody in, and others behind them don't either
+		case rule.Method == AuthPeer && rule.Conn != HBALocal:
+			told.add(n, "peer lets in nobody but over unix sockets (local)")
+		case rule.Method == AuthPassthrough && rule.Conn == HBAHostNoSSL:
+			told.add(n, "passthrough lets in nobody but over TLS (hostssl) and unix sockets (local)")
+		}
 		if rule.Conn != HBALocal && !rule.AnyAddress && rule.Network != rule.Network.Masked() {
 			told.add(n, "%v has bits set behind its length, and matches no address; %v would", rule.Network, rule.Network.Masked())
 		}
@@ -176,6 +182,13 @@ type hbaWord struct {
 
 // is reports whether w is that keyword.
 func (w hbaWord) is(keyword string) bool { return !w.quoted && w.text == keyword }
+
+// shown is the part of w that an error may tell: what follows an equals sign may
+// be a password.
+func (w hbaWord) shown() string {
+	name, _, _ := strings.Cut(w.text, "=")
+	return name
+}
 
 // hbaWords splits a line at blanks and commas, up to a comment.
 func hbaWords(line string) (words []hbaWord, err error) {
@@ -258,13 +271,9 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 	}
 	var ok bool
 	if r.Method, ok = hbaMethods[method.text]; !ok {
-		return r, fmt.Errorf("method %q is not supported", method.text)
+		return r, fmt.Errorf("method %q is not supported", method.shown())
 	}
 	switch {
-	case r.Method == AuthPeer && r.Conn != HBALocal:
-		return r, errors.New("peer works on unix sockets only (local)")
-	case r.Method == AuthPassthrough && r.Conn == HBAHostNoSSL:
-		return r, errors.New("passthrough needs TLS (hostssl) or a unix socket (local)")
 	case r.Method == AuthLDAP:
 		r.LDAP, err = parseLDAP(strings.Trim(p.line[p.end:], isspace))
 		return r, err
@@ -273,7 +282,7 @@ func (p *hbaParser) rule() (r HBARule, err error) {
 		option, _ := p.next("option")
 		name, ok := strings.CutPrefix(option.text, "map=")
 		if !ok || r.Method != AuthPeer && r.Method != AuthCert {
-			return r, fmt.Errorf("option %q is not supported", option.text)
+			return r, fmt.Errorf("option %q is not supported", option.shown())
 		}
 		if name == "" { // map="name"
 			value, err := p.next("map")
@@ -372,7 +381,7 @@ func (p *hbaParser) address(r *HBARule) error {
 	text, bits, ok := strings.Cut(w.text, "/")
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
-		return fmt.Errorf("%q is no IP address: names, samehost and samenet are not supported", text)
+		return fmt.Errorf("%q is no IP address: names, samehost and samenet are not supported", w.shown())
 	}
 	n := -1
 	if ok {

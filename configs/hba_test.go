@@ -79,18 +79,29 @@ func TestHBABadLines(t *testing.T) {
 		{"local all all ident", `method "ident" is not supported`},
 		{"local all all ldap", "ldapprefix, ldapsuffix or ldapbasedn must say who a user is"},
 		{"local all all pam", `method "pam" is not supported`},
-		{"host all all all peer", "peer works on unix sockets only"},
 		{"local all all peer map=none", `there is no map "none"`},
-		{"local all all trust map=m", `option "map=m" is not supported`},
-		{"local all all md5 x=1", `option "x=1" is not supported`},
+		{"local all all trust map=m", `option "map" is not supported`},
+		{"local all all md5 ldapbindpasswd=secret", `option "ldapbindpasswd" is not supported`},
+		{"local all all ldapbindpasswd=secret ldap", `method "ldapbindpasswd" is not supported`},
+		{"host all all ldapbindpasswd=secret ldap", `"ldapbindpasswd" is no IP address`},
 		{`local "all all trust`, "a quote is not closed"},
 		{", all all trust", "it begins with a comma"},
 		{"local all \x00 trust", "a zero byte"},
 	} {
 		h, problems := parseHBA("local all before trust\n" + tt.line + "\nlocal all after reject")
 		if len(h.Rules) != 2 || len(problems) != 1 || problems[0].Line != 2 || problems[0].Severity != Warning ||
-			!strings.HasPrefix(problems[0].Text, "could not parse hba config line 2: ") || !strings.Contains(problems[0].Text, tt.want) {
+			!strings.HasPrefix(problems[0].Text, "could not parse hba config line 2: ") || !strings.Contains(problems[0].Text, tt.want) ||
+			strings.Contains(problems[0].Text, "secret") {
 			t.Errorf("%q: %d rules, %v, want %s", tt.line, len(h.Rules), problems, tt.want)
+		}
+	}
+	for line, want := range map[string]string{
+		"host all all all peer":             "peer lets in nobody but over unix sockets",
+		"hostnossl all all all passthrough": "passthrough lets in nobody but over TLS",
+	} {
+		h, problems := parseHBA(line)
+		if len(h.Rules) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Text, want) {
+			t.Errorf("%s: %d rules, %v", line, len(h.Rules), problems)
 		}
 	}
 	h, problems := parseHBA("host all all 10.0.0.1/8 trust")

@@ -49,29 +49,58 @@ func parseLDAP(s string) (*LDAP, error) {
 	}
 	o := &LDAP{}
 	given := map[string]bool{}
-	for s = strings.TrimLeft(s, isspace+","); s != ""; s = strings.TrimLeft(s, isspace+",") {
-		name, rest, ok := strings.Cut(s, "=")
-		if !ok || strings.ContainsAny(name, isspace+`,"`) {
-			return nil, errors.New("the options are name=value, with blanks or commas between them")
+	for s = strings.TrimLeft(s, ldapBlank); s != ""; {
+		name, value, rest, err := cutLDAP(s)
+		if err == nil {
+			err = o.set(name, value)
 		}
-		var value string
-		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
-			if value, s, ok = cutQuoted(quoted, '"'); !ok {
-				return nil, fmt.Errorf("%s: a quote is not closed", name)
-			}
-		} else {
-			end := strings.IndexAny(rest, isspace+",")
-			if end < 0 {
-				end = len(rest)
-			}
-			value, s = rest[:end], rest[end:]
-		}
-		given[name] = true
-		if err := o.set(name, value); err != nil {
+		if err != nil {
 			return nil, err
 		}
+		given[name], s = true, rest
 	}
 	return o, o.complete(given)
+}
+
+// ldapBlank is what stands between options.
+const ldapBlank = isspace + ","
+
+// cutLDAP cuts the option off that s begins with, and what is blank behind it.
+func cutLDAP(s string) (name, value, rest string, err error) {
+	name, rest, ok := strings.Cut(s, "=")
+	if !ok || strings.ContainsAny(name, ldapBlank+`"`) {
+		return "", "", "", errors.New("the options are name=value, with blanks or commas between them")
+	}
+	if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+		if value, rest, ok = cutQuoted(quoted, '"'); !ok {
+			return "", "", "", fmt.Errorf("%s: a quote is not closed", name)
+		}
+	} else {
+		end := strings.IndexAny(rest, ldapBlank)
+		if end < 0 {
+			end = len(rest)
+		}
+		value, rest = rest[:end], rest[end:]
+	}
+	return name, value, strings.TrimLeft(rest, ldapBlank), nil
+}
+
+// shownLDAP is options that can be read, without the password among them.
+func shownLDAP(s string) string {
+	var shown strings.Builder
+	for s != "" {
+		name, _, rest, err := cutLDAP(strings.TrimLeft(s, ldapBlank))
+		switch {
+		case err != nil:
+			return "(hidden)"
+		case name == "ldapbindpasswd":
+			shown.WriteString("ldapbindpasswd=(hidden) ")
+		default:
+			shown.WriteString(s[:len(s)-len(rest)])
+		}
+		s = rest
+	}
+	return strings.TrimRight(shown.String(), " ")
 }
 
 func (o *LDAP) set(name, value string) (err error) {

@@ -45,3 +45,17 @@ func TestLDAPOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestShownLDAP: SHOW CONFIG has the options without the password.
+func TestShownLDAP(t *testing.T) {
+	for options, want := range map[string]string{
+		`ldapserver=a ldapprefix="cn="`:                                                          `ldapserver=a ldapprefix="cn="`,
+		`ldapserver=a, ldapbasedn=x ldapbindpasswd=secret ldapbinddn="y z"`:                      `ldapserver=a, ldapbasedn=x ldapbindpasswd=(hidden) ldapbinddn="y z"`,
+		`ldapbindpasswd="a secret",ldapserver=a ldapbasedn=x ldapbindpasswd="an"",other secret"`: `ldapbindpasswd=(hidden) ldapserver=a ldapbasedn=x ldapbindpasswd=(hidden)`,
+	} {
+		s := parse(t, "[pgbouncer]\nauth_ldap_options = "+options+"\n[databases]\n")
+		if got, _, _ := s.Value("auth_ldap_options"); got != want {
+			t.Errorf("%s is shown as %s, want %s", options, got, want)
+		}
+	}
+}

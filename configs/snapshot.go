@@ -65,14 +65,17 @@ func (s *Snapshot) Auto(name string) *Database {
 }
 
 // Value returns the setting of that name as SHOW CONFIG prints it: times in
-// seconds by %g, other numbers in decimal. null is true when it is unset, ok is
-// false when there is no such setting.
+// seconds by %g, other numbers in decimal, a password within hidden. null is true
+// when it is unset, ok is false when there is no such setting.
 func (s *Snapshot) Value(key string) (val string, null, ok bool) {
 	i, ok := tableIndex[key]
 	if !ok {
 		return "", false, false
 	}
 	v := s.values[i]
+	if key == "auth_ldap_options" {
+		v.text = shownLDAP(v.text)
+	}
 	return v.text, v.null, true
 }
 

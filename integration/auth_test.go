@@ -73,7 +73,7 @@ func TestLoginToServers(t *testing.T) {
 			userlist[role] = test.stored(role)
 		}
 		p := startPooler(t, pooler.Config{
-			Settings:  map[string]string{"auth_type": test.authType, "pool_mode": "transaction"},
+			Settings:  map[string]string{"auth_type": test.authType, "pool_mode": "transaction", "verbose": "3"},
 			Databases: []string{fmt.Sprintf("* = host=%s port=%d", db.Host, db.Port)},
 			Userlist:  userlist,
 		})
@@ -94,9 +94,10 @@ func TestLoginToServers(t *testing.T) {
 			if err := visit(secret); err != nil {
 				t.Errorf("client by %s (%.6s...), server by %s: %v", test.authType, userlist[role], role, err)
 			}
-			if err := visit("wrong"); err == nil {
+			if err := visit("no tulip"); err == nil {
 				t.Errorf("client by %s, server by %s: a wrong password was right", test.authType, role)
 			}
 		}
+		wantUntold(t, p, secret, "no tulip")
 	}
 }

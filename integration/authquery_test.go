@@ -18,7 +18,7 @@ import (
 // lookupSQL makes a function through which a role that may read nothing finds
 // a secret, and notes each use of it.
 const lookupSQL = `
-	create role looker login;
+	create role looker login password 'lookout';
 	set password_encryption = 'md5';
 	create role "it's" login password 'p"w';
 	set password_encryption = 'scram-sha-256';
@@ -44,7 +44,7 @@ func TestAuthQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all looker all trust\nhost all all all scram-sha-256\n"})
+	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestAuthQuery(t *testing.T) {
 	}
 	start := func(authType string, more map[string]string) *pooler.Pooler {
 		settings := map[string]string{
-			"auth_type": authType, "pool_mode": "transaction", "auth_user": "looker", "auth_dbname": "who",
+			"auth_type": authType, "pool_mode": "transaction", "auth_user": "looker", "auth_dbname": "who", "verbose": "3",
 			"auth_query": "select name, secret from lookup($1) where name is not null",
 		}
 		for k, v := range more {
@@ -65,6 +65,7 @@ func TestAuthQuery(t *testing.T) {
 				fmt.Sprintf("* = host=%s port=%d", db.Host, db.Port),
 				fmt.Sprintf("who = host=%s port=%d dbname=%s pool_size=1", db.Host, db.Port, postgres.Database),
 			},
+			Userlist: map[string]string{"looker": "lookout"}, // auth_user's own password
 		})
 	}
 	visit := func(p *pooler.Pooler, user, password string) error {
@@ -90,6 +91,7 @@ func TestAuthQuery(t *testing.T) {
 				}
 			}
 		}
+		wantUntold(t, p, "tulip", "rose", "lookout")
 	}
 
 	// A changed password counts at once for who knows it.
@@ -130,6 +132,7 @@ func TestAuthQuery(t *testing.T) {
 	if err := conn.QueryRow(testContext(t), "select count(*) from lookups").Scan(&n); err != nil || n != 1 {
 		t.Errorf("30 logins asked %d times: %v", n, err)
 	}
+	wantUntold(t, p, "tulip", "rose", "lookout")
 }
 
 // TestDefaultAuthQuery asks as PgBouncer does if nothing else is said: a

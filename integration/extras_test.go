@@ -2,8 +2,8 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -83,14 +83,25 @@ func TestStartupParameters(t *testing.T) {
 		ask(a, "discard all")
 		want(d, given)
 
-		// Postgres says what it does not take, when it is told.
-		if conn, err := pgconn.Connect(testContext(t), p.DSN(user, "", name)+"&no_such_parameter=1"); err == nil {
-			_, err = conn.Exec(testContext(t), "select 1").ReadAll()
-			if err == nil || !strings.Contains(err.Error(), "invalid server parameter") {
-				t.Errorf("an unknown parameter: %v", err)
+		// Postgres says what it does not take, when it is told; the server goes on
+		// with what it had.
+		const pid = "select pg_backend_pid()"
+		server := ask(a, pid)
+		for params, detail := range map[string]string{
+			"&no_such_parameter=1&my.own=y":               `unrecognized configuration parameter "no_such_parameter"`,
+			"&statement_timeout=1s&lock_timeout=sometime": `invalid value for parameter "lock_timeout": "sometime"`,
+			"&extra_float_digits=2&timezone=Nowhere/Land": `invalid value for parameter "TimeZone": "Nowhere/Land"`,
+		} {
+			_, err := connect(params).Exec(testContext(t), "select 1").ReadAll()
+			var refused *pgconn.PgError
+			if !errors.As(err, &refused) || refused.Message != "invalid server parameter" || refused.Detail != detail {
+				t.Errorf("%s: %v", params, err)
 			}
-		} else {
-			t.Error(err)
+			want(c, plain)
+			want(b, other)
+		}
+		if now := ask(a, pid); now != server {
+			t.Error("the server was closed because of somebody's parameters")
 		}
 		// What is tracked follows the session instead, and RESET ALL has put it
 		// to the server's own: search_path, where the server reports it.
@@ -98,6 +109,100 @@ func TestStartupParameters(t *testing.T) {
 			want(a, "5s 3 \"$user\", public x on")
 		} else {
 			want(a, given)
+		}
+	}
+}
+
+// TestStartupOptions asks for parameters in each form that there is, from
+// Postgres itself and through one server that all share: what a session then
+// has must be the same.
+func TestStartupOptions(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	name := ownDatabase(t, db)
+	p := startPooler(t, pooler.Config{
+		Settings:  map[string]string{"pool_mode": "transaction", "default_pool_size": "1"},
+		Databases: []string{fmt.Sprintf("%s = host=%s port=%d", name, db.Host, db.Port)},
+		Userlist:  map[string]string{postgres.Superuser: ""},
+	})
+	connect := func(dsn string, params map[string]string) *pgconn.PgConn {
+		t.Helper()
+		c, err := pgconn.ParseConfig(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.RuntimeParams = params
+		conn, err := pgconn.ConnectConfig(testContext(t), c)
+		if err != nil {
+			t.Fatal(params, err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	direct, pooled := db.DSN(postgres.Superuser, name), p.DSN(postgres.Superuser, "", name)
+	if _, err := connect(direct, nil).Exec(testContext(t), `create schema "Mixed"; create schema mixed; create schema "order";
+		create schema "a b"; create schema "say ""hi"""; create schema "it's"; create schema "a;b"; create schema "back\slash"`).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	// A list of names may be spelled in another way; what a search_path means is
+	// seen in the schemas that there are.
+	const has = `select current_schemas(true)::text || string_agg(' ' || name || '=' || replace(setting, ', ', ','), '' order by name)
+		from pg_settings where name in ('statement_timeout', 'lock_timeout', 'extra_float_digits', 'geqo', 'work_mem', 'DateStyle', 'IntervalStyle',
+		'TimeZone', 'application_name', 'default_transaction_isolation', 'bytea_output', 'temp_tablespaces')`
+	session := func(conn *pgconn.PgConn) string {
+		t.Helper()
+		results, err := conn.Exec(testContext(t), has).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(results[0].Rows[0][0])
+	}
+	options := func(text string) map[string]string { return map[string]string{"options": text} }
+	type client struct {
+		params map[string]string
+		want   string
+		conn   *pgconn.PgConn
+	}
+	var clients []client
+	for _, params := range []map[string]string{
+		nil,
+		options(`-c statement_timeout=5s -c lock_timeout=3000`),
+		options(`-cstatement_timeout=1min --lock_timeout=3`),
+		options(`--statement-timeout=1min -c extra-float-digits=2`),
+		options("  -c\tgeqo=off\n --work_mem=5MB\v"),
+		options(`-c default_transaction_isolation=repeatable\ read -c search_path=mixed,\ order`),
+		options(`-c search_path="a\ b",\ Mixed,\ "Mixed"`),
+		options(`-c search_path="say\ ""hi""",it's`),
+		options(`-c search_path="back\\slash",a;b -c bytea_output=escape`),
+		options(`-c application_name=a=b -c datestyle=German -c application_name=twice`),
+		options(`-c intervalstyle=iso_8601 -c timezone=Asia/Tokyo`),
+		options(`-c temp_tablespaces=pg_default,pg_global`),
+		{"search_path": `"$user", order,"it's"`},
+		{"search_path": `""`},
+		{"search_path": ``},
+		{"Search_Path": `pg_catalog , MIXED`},
+		{"search_path": `"order"`, "options": `-c search_path=mixed -c work_mem=7MB`, "work_mem": "8MB"},
+		{"DATESTYLE": "SQL, DMY", "statement_timeout": "2s", "application_name": "me"},
+	} {
+		clients = append(clients, client{params, session(connect(direct, params)), connect(pooled, params)})
+	}
+	for range 2 {
+		for _, c := range clients {
+			if got := session(c.conn); got != c.want {
+				t.Errorf("%q:\n got %s\nwant %s", c.params, got, c.want)
+			}
+		}
+	}
+	// Who puts everything back does so for nobody else.
+	for _, change := range []string{"reset all", "discard all", "reset search_path"} {
+		for i, c := range clients {
+			if _, err := connect(pooled, c.params).Exec(testContext(t), change).ReadAll(); err != nil {
+				t.Fatal(err)
+			}
+			next := clients[(i+1)%len(clients)]
+			if got := session(next.conn); got != next.want {
+				t.Errorf("%q after %q did %q:\n got %s\nwant %s", next.params, c.params, change, got, next.want)
+			}
 		}
 	}
 }

@@ -22,8 +22,8 @@ import (
 // directory is an LDAP server that knows passwords by DN. It answers a search
 // with the entries whose DN begins with the value in its filter.
 type directory struct {
-	passwords map[string]string
-	tls       *tls.Config // for StartTLS, or from the begin on; nil: without
+	passwords map[string]string // "" for any
+	tls       *tls.Config       // for StartTLS, or from the begin on; nil: without
 	ldaps     bool
 
 	clear atomic.Int32 // binds with a password that were not encrypted
@@ -87,7 +87,7 @@ func (d *directory) talk(conn net.Conn) {
 			if password == "" {
 				bound = ""
 				answer(1, 0, "")
-			} else if d.passwords[dn] == password {
+			} else if right, known := d.passwords[dn]; known && (right == "" || right == password) {
 				bound = dn
 				answer(1, 0, "")
 			} else {
@@ -143,8 +143,10 @@ func TestLDAP(t *testing.T) {
 		return &tls.Config{Certificates: []tls.Certificate{cert}}
 	}
 	trusted := "SSL_CERT_FILE=" + write(t, suite.sandbox, fmt.Sprintf("ca%d.pem", serial.Add(1)), ca.PEM)
+	const finder = "find, but not tell"
 	passwords := map[string]string{
-		"cn=finder": "found", "uid=nina,ou=people": "tulip", "uid=twin,ou=people": "tulip", "uid=twin,ou=others": "tulip",
+		"cn=finder": finder, "uid=nina,ou=people": "tulip", "uid=twin,ou=people": "tulip", "uid=twin,ou=others": "tulip",
+		"uid=" + pooler.Admin + ",ou=people": "",
 	}
 	plain := &directory{passwords: passwords}
 	port := plain.serve(t)
@@ -158,13 +160,13 @@ func TestLDAP(t *testing.T) {
 		if _, err := suite.sandbox.WriteFile(file, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		return map[string]string{"auth_type": "hba", "auth_hba_file": suite.sandbox.Path(file)}
+		return map[string]string{"auth_type": "hba", "auth_hba_file": suite.sandbox.Path(file), "verbose": "3"}
 	}
 	bindTo := func(port int) string {
 		return fmt.Sprintf(`ldapserver=127.0.0.1 ldapport=%d ldapprefix="uid=" ldapsuffix=",ou=people" `, port)
 	}
 	searchAt := func(port int) string {
-		return fmt.Sprintf(`ldapserver="127.0.0.1:1 127.0.0.1" ldapport=%d ldapbasedn="dc=x" ldapbinddn="cn=finder" ldapbindpasswd=found `, port)
+		return fmt.Sprintf(`ldapserver="127.0.0.1:1 127.0.0.1" ldapport=%d ldapbasedn="dc=x" ldapbinddn="cn=finder" ldapbindpasswd="%s" `, port, finder)
 	}
 	bind, search := bindTo(port), searchAt(port)
 	for _, tt := range []struct {
@@ -173,14 +175,15 @@ func TestLDAP(t *testing.T) {
 		twin     bool // who is there twice may come in
 	}{
 		{"bind", hba(bind), true},
+		{"auth_type", map[string]string{"auth_type": "ldap", "auth_ldap_options": search, "verbose": "3"}, false},
 		{"search and bind", hba(search), false},
 		{"filter", hba(search + ` ldapsearchfilter="(uid=$username)"`), false},
-		{"url", hba(fmt.Sprintf(`ldapurl="ldap://127.0.0.1:%d/dc=x?uid?sub" ldapbinddn=cn=finder ldapbindpasswd=found`, port)), false},
+		{"url", hba(fmt.Sprintf(`ldapurl="ldap://127.0.0.1:%d/dc=x?uid?sub" ldapbinddn=cn=finder ldapbindpasswd="%s"`, port, finder)), false},
 		{"StartTLS, bind", hba(bindTo(starts.serve(t)) + "ldaptls=1"), true},
 		{"StartTLS, search and bind", hba(searchAt(starts.serve(t)) + "ldaptls=1"), false},
 		{"ldaps, bind", hba(bindTo(secure.serve(t)) + "ldapscheme=ldaps"), true},
 		{"ldaps, search and bind", hba(searchAt(secure.serve(t)) + "ldapscheme=ldaps"), false},
-		{"ldaps, url", hba(fmt.Sprintf(`ldapurl="ldaps://127.0.0.1:%d/dc=x?uid?one" ldapbinddn=cn=finder ldapbindpasswd=found`, secure.serve(t))), false},
+		{"ldaps, url", hba(fmt.Sprintf(`ldapurl="ldaps://127.0.0.1:%d/dc=x?uid?one" ldapbinddn=cn=finder ldapbindpasswd="%s"`, secure.serve(t), finder)), false},
 	} {
 		p := startPooler(t, pooler.Config{
 			Settings:  tt.settings,
@@ -205,8 +208,9 @@ func TestLDAP(t *testing.T) {
 				t.Errorf("%s: %v: %v", tt.name, wrong, err)
 			}
 		}
-		if strings.Contains(p.Log(), "tulip") || strings.Contains(p.Log(), "found") && strings.Contains(p.Log(), "ldapbindpasswd") {
-			t.Errorf("%s: the log tells a password", tt.name)
+		wantUntold(t, p, "tulip", "rose", finder)
+		if rows, err := p.Console(testContext(t), "SHOW CONFIG"); err != nil || strings.Contains(fmt.Sprint(rows), finder) {
+			t.Errorf("%s: SHOW CONFIG tells a password (%v)", tt.name, err)
 		}
 	}
 
@@ -236,11 +240,13 @@ func TestLDAP(t *testing.T) {
 	}
 
 	p := startPooler(t, pooler.Config{
-		Settings:  map[string]string{"auth_type": "hba", "auth_hba_file": hba(bind)["auth_hba_file"]},
+		Settings:  map[string]string{"auth_type": "hba", "auth_hba_file": hba(bind)["auth_hba_file"], "auth_query": "select $1, 'rose'"},
 		Databases: []string{fmt.Sprintf("%s = host=%s port=%d auth_user=nina", postgres.Database, db.Host, db.Port)},
+		Userlist:  map[string]string{"nina": "tulip"},
 	})
 	_, err = pgconn.Connect(testContext(t), p.DSN("otto", "tulip", postgres.Database))
-	if err == nil {
-		t.Error("LDAP together with auth_user let somebody in")
+	if err == nil || !strings.Contains(err.Error(), "bouncer config error") {
+		t.Errorf("LDAP together with auth_user: %v", err)
 	}
+	wantLog(t, p, "LDAP can't be asked: it needs auth_ldap_options, and no auth_user for the database")
 }

@@ -31,7 +31,7 @@ func TestPassthrough(t *testing.T) {
 	for _, method := range methods {
 		hba += fmt.Sprintf("host all %q all %s\n", method, method)
 	}
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: hba, Settings: map[string]string{"log_connections": "on"}})
+	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: hba, Settings: map[string]string{"log_connections": "on", "wal_level": "logical"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,14 +46,14 @@ func TestPassthrough(t *testing.T) {
 		}
 	}
 	for _, role := range append(methods, "trusted") {
-		if err := db.Exec(testContext(t), fmt.Sprintf("create role %q login", role)); err != nil {
+		if err := db.Exec(testContext(t), fmt.Sprintf("create role %q login replication", role)); err != nil {
 			t.Fatal(err)
 		}
 		setPassword(role, "first-tulip")
 	}
 	p := startPooler(t, pooler.Config{
 		Settings: map[string]string{
-			"auth_type": "passthrough", "pool_mode": "transaction", "default_pool_size": "3", "client_tls_sslmode": "prefer",
+			"auth_type": "passthrough", "pool_mode": "transaction", "default_pool_size": "3", "client_tls_sslmode": "prefer", "verbose": "3",
 			"auth_passthrough_cache": "3600", // so that what is seen to be forgotten is so for another reason
 		},
 		Databases: []string{fmt.Sprintf("* = host=%s port=%d dbname=%s", db.Host, db.Port, postgres.Database)},
@@ -121,21 +121,32 @@ func TestPassthrough(t *testing.T) {
 		if err := visit(overTLS, role, "third-lily"); err != nil {
 			t.Errorf("%s, the third password: %v", role, err)
 		}
+
+		// Who has a server of its own is told the same.
+		walk := overTLS + " replication=database"
+		if err := visit(walk, role, "third-lily"); err != nil {
+			t.Errorf("%s, replication: %v", role, err)
+		}
+		setPassword(role, "fourth-poppy")
+		wantWrong(walk, role, "third-lily")
+		wantWrong(overTLS, role, "third-lily")
+		if err := visit(walk, role, "fourth-poppy"); err != nil {
+			t.Errorf("%s, replication with the fourth password: %v", role, err)
+		}
 	}
 
 	// Postgres has not looked at this password, so nobody has.
 	wantWrong(local, "trusted", "first-tulip")
 	wantLog(t, p, "the server asked for no password")
 	wantWrong(local, "stranger", "first-tulip")
-	if err := visit("host=127.0.0.1 sslmode=disable", "md5", "third-lily"); err == nil || !strings.Contains(err.Error(), "needs TLS or a unix socket") {
+	if err := visit("host=127.0.0.1 sslmode=disable", "md5", "fourth-poppy"); err == nil || !strings.Contains(err.Error(), "needs TLS or a unix socket") {
 		t.Errorf("in clear: %v", err)
 	}
 
 	// Nothing of it is written down.
-	for _, secret := range []string{"tulip", "rose", "lily", "wrong-"} {
-		if strings.Contains(p.Log(), secret) {
-			t.Errorf("the log tells %q", secret)
-		}
+	secrets := []string{"tulip", "rose", "lily", "poppy", "wrong-"}
+	wantUntold(t, p, secrets...)
+	for _, secret := range secrets {
 		for _, command := range []string{"SHOW USERS", "SHOW CLIENTS", "SHOW CONFIG", "SHOW HOSTS"} {
 			rows, err := p.Console(testContext(t), command)
 			if err != nil || strings.Contains(fmt.Sprint(rows), secret) {
@@ -148,7 +159,7 @@ func TestPassthrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		if data, err := os.ReadFile(file); err == nil && strings.Contains(string(data), "third-lily") {
+		if data, err := os.ReadFile(file); err == nil && strings.Contains(string(data), "fourth-poppy") {
 			t.Errorf("%s holds a password", file)
 		}
 	}

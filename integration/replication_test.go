@@ -194,13 +194,16 @@ func stream(t *testing.T, conn *pgconn.PgConn, command string, began func(), see
 
 // logical streams changes to rows, and then goes on with the connection.
 func (r *replicated) logical(t *testing.T, dsn, name string) {
-	conn, err := r.connect(t, dsn+" dbname=postgres application_name=walker", "database")
+	conn, err := r.connect(t, dsn+` dbname=postgres application_name=walker lock_timeout=7s options='-c statement_timeout=5s -c search_path=pg_catalog,\\ app --extra-float-digits=2'`, "database")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ask(t, conn, "CREATE_REPLICATION_SLOT "+name+"_logical TEMPORARY LOGICAL pgoutput", 0)
 	if got := ask(t, conn, "select current_setting('application_name')", 0); got != "walker" { // SQL works too
 		t.Errorf("application_name %q", got)
+	}
+	if got := ask(t, conn, "select concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('search_path'), current_setting('extra_float_digits'))", 0); got != "5s 7s pg_catalog, app 2" {
+		t.Errorf("parameters are %q", got)
 	}
 	if got := ask(t, conn, "select backend_type from pg_stat_activity where pid = pg_backend_pid()", 0); got != "walsender" {
 		t.Errorf("the server is a %q", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -186,6 +187,23 @@ func startMortal(t *testing.T, c pooler.Config, env ...string) *pooler.Pooler {
 	})
 	return p
 }
+
+// wantUntold checks that p's log tells none of the secrets, nor what is stored
+// or sent in their place.
+func wantUntold(t *testing.T, p *pooler.Pooler, secrets ...string) {
+	t.Helper()
+	log := p.Log()
+	for _, secret := range append(secrets, p.Password) {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log tells %q", secret)
+		}
+	}
+	if found := digests.FindString(log); found != "" {
+		t.Errorf("the log tells %q", found)
+	}
+}
+
+var digests = regexp.MustCompile(`md5[0-9a-f]{32}|SCRAM-SHA-256\$|[A-Za-z0-9+/]{43}=`)
 
 func head(text string, n int) string {
 	lines := strings.Split(text, "\n")

@@ -471,6 +471,9 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	for _, q := range slices.SortedFunc(maps.Values(p.pools), byName) {
 		q.configure(snap)
 		p.sitLocked(q)
+		if t := q.told.Load(); t != nil && t.judged && old.Main.AuthType != snap.Main.AuthType {
+			q.told.Store(nil) // who took it is not asked any more
+		}
 	}
 	for key, s := range p.retired.pools {
 		if conf := cmp.Or(snap.Database(key.database), snap.Auto(key.database)); conf != nil {
@@ -538,8 +541,8 @@ func (p *Pooler) serverSecret(q *Pool) (auth.Secret, *auth.Keys, *pass) {
 	if pass := q.pass.Load(); pass != nil && text == "" {
 		return pass.secret, pass.keys, pass
 	}
-	if secret := q.secret.Load(); secret != nil && !known {
-		return *secret, p.keysOf(q.user.Name), nil
+	if told := q.told.Load(); told != nil && (told.judged || !known) {
+		return told.secret, told.keys, nil
 	}
 	return auth.ParseSecret(text), p.keysOf(q.user.Name), nil
 }

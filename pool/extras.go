@@ -76,7 +76,7 @@ func appendExtras(dst []byte, have, want extras, anew bool) []byte {
 		dst = append(append(append(dst, "SET "...), e.name...), '=')
 		switch e.name {
 		case "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries":
-			dst = appendSearchPath(dst, e.value) // lists of names
+			dst = appendNames(dst, e.value)
 		default:
 			dst = appendLiteral(dst, e.value)
 		}

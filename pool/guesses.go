@@ -2,6 +2,7 @@ package pool
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,13 @@ type guesses struct {
 	mu     sync.Mutex // held over a few operations on maps
 	lately *lru.Cache[tried, wire.Time]
 	debts  *lru.Cache[debtor, wire.Time]
+	trials map[origin]*crowd
+}
+
+// crowd is the trials that come from one origin.
+type crowd struct {
+	underway int
+	queue    []*trial // those that wait, in their order
 }
 
 // origin is where a guess comes from: an address, or over a unix socket a
@@ -46,6 +54,10 @@ const (
 	// originEvery.
 	userBurst, userEvery     = 5, 5 * time.Second
 	originBurst, originEvery = 50, time.Second
+
+	// maxTrials bounds the trials under way from one origin: no more may turn out
+	// to be guesses than it may guess at once.
+	maxTrials = originBurst
 )
 
 func newGuesses() guesses {
@@ -57,7 +69,52 @@ func newGuesses() guesses {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	return guesses{lately: lately, debts: debts}
+	return guesses{lately: lately, debts: debts, trials: map[origin]*crowd{}}
+}
+
+// enter reports whether k may begin now. If not it begins when others have left
+// that come from where it does.
+func (g *guesses) enter(k *trial) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.trials[k.from]
+	if c == nil {
+		c = &crowd{}
+		g.trials[k.from] = c
+	}
+	if c.underway == maxTrials {
+		c.queue = append(c.queue, k)
+		return false
+	}
+	c.underway++
+	return true
+}
+
+// leave is told that a trial from there that had begun counts no more.
+func (g *guesses) leave(from origin) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.trials[from]
+	switch {
+	case len(c.queue) > 0:
+		next := c.queue[0]
+		c.queue = slices.Delete(c.queue, 0, 1)
+		next.w.loop.Post(next.begin)
+	case c.underway > 1:
+		c.underway--
+	default:
+		delete(g.trials, from)
+	}
+}
+
+// abandon takes k, which has not begun, out of the queue, unless its turn has
+// come.
+func (g *guesses) abandon(k *trial) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := g.trials[k.from]; c != nil {
+		c.queue = slices.DeleteFunc(c.queue, func(o *trial) bool { return o == k })
+	}
 }
 
 // refused reports whether a server has refused t lately.

@@ -50,9 +50,9 @@ type login struct {
 	trying bool         // a trial of it is under way
 	trial  *trial       // set for the client that stands for a trial
 
-	question question    // what auth_query was asked, zero if nothing
-	asking   bool        // and has not answered yet
-	secret   auth.Secret // as auth_query told it, or the password that was right; else KindNone
+	question question // what auth_query was asked, zero if nothing
+	asking   bool     // and has not answered yet
+	told     told     // what servers are logged in to with from now on; KindNone: nothing new
 }
 
 // maxFreeLogins bounds what is kept for logins to come.
@@ -326,12 +326,7 @@ func (c *Client) step(body []byte) {
 		})
 	case auth.Accepted:
 		main := &c.w.p.Snapshot().Main
-		if k := e.Result().Keys; k != nil {
-			c.w.p.rememberKeys(c.login.user, k)
-		}
-		if password := e.Result().Password; password.Kind() != auth.KindNone && c.login.judged == nil {
-			c.login.secret = password
-		}
+		c.proved(e.Result())
 		c.login.exchange = nil
 		if c.enterAs() { // whom only somebody else knows was not counted yet
 			c.proven(main)
@@ -339,6 +334,20 @@ func (c *Client) step(body []byte) {
 	default:
 		c.forgetAnswer()
 		c.disconnect(true, e.Reason())
+	}
+}
+
+// proved notes what an exchange that went well has left for logging in to
+// servers.
+func (c *Client) proved(r auth.Result) {
+	l := c.login
+	switch {
+	case r.Keys != nil && l.told.secret.Kind() == auth.KindSCRAM: // auth_query's
+		l.told.keys = r.Keys
+	case r.Keys != nil:
+		c.w.p.rememberKeys(l.user, r.Keys)
+	case r.Password.Kind() != auth.KindNone && l.judged == nil:
+		l.told.secret = r.Password
 	}
 }
 
@@ -384,9 +393,8 @@ func (c *Client) granted(main *configs.Main) {
 		}
 	}
 	c.shard = c.w.shard(p.pool(c.db, name, 1))
-	if forced == "" && l.secret.Kind() != auth.KindNone {
-		secret := l.secret
-		c.shard.pool.secret.Store(&secret)
+	if forced == "" && l.told.secret.Kind() != auth.KindNone {
+		c.shard.pool.learn(l.told)
 	}
 	switch wel := c.shard.pool.welcomed(); {
 	case l.replication != replicatesNot:

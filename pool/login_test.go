@@ -411,6 +411,24 @@ func TestPAM(t *testing.T) {
 		if c.wantWelcome(); asked != "nina tulip " {
 			t.Errorf("PAM is asked %q", asked)
 		}
+
+		// What PAM took counts, whatever the auth_file says.
+		c = w.connect().startup("user", "alice", "database", "app").answer("tulip\x00")
+		if got := w.dialer.asked[1].Secret; !got.Equal(auth.Plain("tulip")) {
+			t.Errorf("logs in to servers as a user of the auth_file with %v", got)
+		}
+		w.serve()
+		c.wantWelcome()
+		if err := w.p.Set("auth_type", "plain"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.p.Reconnect("app"); err != nil {
+			t.Fatal(err)
+		}
+		w.connect().startup("user", "alice", "database", "app").answer("ecila\x00")
+		if got := w.dialer.asked[2].Secret; !got.Equal(auth.Plain("ecila")) {
+			t.Errorf("logs in to servers with %v when PAM is not asked any more", got)
+		}
 	}
 }
 

@@ -177,7 +177,7 @@ func (c *Client) lookedUp(a answer) {
 		c.identify(main, auth.Secret{}, false)
 	default:
 		c.login.user = a.name
-		c.login.secret = a.secret
+		c.login.told.secret = a.secret
 		c.identify(main, a.secret, true)
 	}
 }
@@ -364,8 +364,8 @@ func (k *lookup) row(body []byte) {
 	switch {
 	case !ok || !ok2:
 		k.bad = "a row is cut off"
-	case name == nil:
-		k.bad = "the name that it returns is NULL"
+	case name == nil: // as if there were no row
+		k.answer.name, k.answer.secret = "", auth.Secret{}
 	case len(name) == 0 || len(name) > maxUserName:
 		k.bad = fmt.Sprintf("the name that it returns has %d bytes, and must have 1 to %d", len(name), maxUserName)
 	default:

@@ -1,11 +1,18 @@
 package pool_test
 
 import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -141,7 +148,6 @@ func TestAuthQuerySingleFlight(t *testing.T) {
 	}
 }
 
-// TestAuthQueryAnswers shows what each answer comes to.
 // errorReply is an ErrorResponse with that body, and what follows it.
 func errorReply(body string) []byte {
 	return wire.AppendReadyForQuery(request(wire.ErrorResponse, []byte(body)), wire.TxIdle)
@@ -164,6 +170,7 @@ func TestBareErrors(t *testing.T) {
 	}
 }
 
+// TestAuthQueryAnswers shows what each answer comes to.
 func TestAuthQueryAnswers(t *testing.T) {
 	failure := wire.AppendError([]byte("1\x00\x00\x00\x04"), wire.Fields{Severity: "ERROR", Code: "42P01", Message: "no such thing"})
 	failure = wire.AppendReadyForQuery(failure, wire.TxIdle)
@@ -176,7 +183,8 @@ func TestAuthQueryAnswers(t *testing.T) {
 		{"no row", result(2), "password authentication failed", "no such user: nina"},
 		{"NULL secret", result(2, row("nina", "-")), "password authentication failed", ""},
 		{"empty secret", result(2, row("nina", "")), "password authentication failed", ""},
-		{"NULL name", result(2, row("-", "anin")), "bouncer config error", "the name that it returns is NULL"},
+		{"NULL name", result(2, row("-", "anin")), "password authentication failed", "no such user: nina"},
+		{"NULL name, last", result(2, row("nina", "anin"), row("-", "-")), "password authentication failed", "no such user: nina"},
 		{"empty name", result(2, row("", "anin")), "bouncer config error", "has 0 bytes"},
 		{"long name", result(2, row(strings.Repeat("n", 128), "anin")), "bouncer config error", "has 128 bytes"},
 		{"one column", result(1, row("nina")), "bouncer config error", "it returns 1 columns"},
@@ -229,6 +237,8 @@ func TestAuthQueryWhere(t *testing.T) {
 		{"not configured", "auth_user = alice\nauth_dbname = none", "app = host=db", "nina", "app", "bouncer config error", true},
 		{"unknown database", "auth_user = alice", "app = host=db", "nina", "none", "", false},
 		{"known user", "auth_user = alice", "app = host=db", "alice", "app", "", false},
+		{"known by [users] alone", "auth_user = alice\n[users]\nnina = pool_mode=session", "app = host=db", "nina", "app", "app alice", false},
+		{"LDAP", "auth_user = alice\nauth_type = ldap\nauth_ldap_options = ldapserver=x ldapprefix=y", "app = host=db", "nina", "app", "", false},
 		{"no auth_user", "", "app = host=db", "nina", "app", "", false},
 		{"any", "auth_user = alice\nauth_type = any", "app = host=db user=alice", "nina", "app", "app alice", false},
 	} {
@@ -248,6 +258,77 @@ func TestAuthQueryWhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAuthQueryNowhere: what the client and the log are told when it can't be
+// asked.
+func TestAuthQueryNowhere(t *testing.T) {
+	for _, tt := range []struct{ authDB, want, logged string }{
+		{"none", "bouncer config error", `authentication database "none" is not configured.`},
+		{"other", `authentication database "other" is disabled`, ""},
+		{"pgbouncer", "bouncer config error", `cannot use the reserved "pgbouncer" database as an auth_dbname`},
+	} {
+		w := newWorld(t, "auth_user = alice", "app = host=db auth_dbname="+tt.authDB+"\nother = host=db")
+		w.p.SetDisabled("other", true)
+		w.connect().startup("user", "nina", "database", "app").wantError(tt.want)
+		if !w.log.has(tt.logged) {
+			t.Errorf("%s: %q", tt.authDB, w.log)
+		}
+	}
+}
+
+// TestAuthQueryKeys: a name may have another secret in each database. What a
+// login by SCRAM has proved of one is not taken for the other's.
+func TestAuthQueryKeys(t *testing.T) {
+	w := lookups(t, "auth_type = scram-sha-256\nauth_query_cache = 3600")
+	databases := []string{"app", "other"}
+	var clients []*client
+	var proved []auth.Keys
+	last := func(what string) dial.Request {
+		t.Helper()
+		r := w.dialer.asked[len(w.dialer.asked)-1]
+		if r.User != "nina" || r.Secret.Kind() != auth.KindSCRAM || r.Keys == nil {
+			t.Fatalf("%s: logs in as %s with %v, %v", what, r.User, r.Secret, r.Keys)
+		}
+		return r
+	}
+	for _, database := range databases {
+		c := w.connect().startup("user", "nina", "database", database)
+		w.serve()
+		w.reply(w.lastConn(), result(2, row("nina", scramSecret("anin", database))))
+		c.authenticate("nina", "anin")
+		proved = append(proved, *last(database).Keys)
+		w.serve()
+		c.wantWelcome()
+		clients = append(clients, c)
+	}
+	for i, database := range databases {
+		if err := w.p.Reconnect(database); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Second) // the idle ones are closed
+		clients[i].send(wire.AppendQuery(nil, "select 1"))
+		if *last(database).Keys != proved[i] {
+			t.Errorf("%s: logs in with the keys of another secret", database)
+		}
+		w.serve()
+	}
+}
+
+// scramSecret is password as a server stores it.
+func scramSecret(password, salt string) string {
+	const iterations = 16
+	salted, err := pbkdf2.Key(sha256.New, password, []byte(salt), iterations, sha256.Size)
+	if err != nil {
+		panic(err)
+	}
+	sum := func(text string) []byte {
+		h := hmac.New(sha256.New, salted)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	stored, b64 := sha256.Sum256(sum("Client Key")), base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64([]byte(salt)), b64(stored[:]), b64(sum("Server Key")))
 }
 
 // TestAuthQueryLeaves shows that nobody's lookup waits for nobody.

@@ -122,6 +122,7 @@ func (c *Client) pam() {
 // finds nothing wrong with it. If not, c is told refusal, and the log why.
 func (c *Client) askFor(check func(password string) error, refusal string) {
 	log, prefix := c.w.p.log, c.prefix()
+	c.login.told.judged = true
 	c.startExchange(auth.NewChecked(func(password string) bool {
 		err := check(password)
 		if err != nil {

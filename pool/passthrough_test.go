@@ -235,6 +235,59 @@ func TestPassthroughGuesses(t *testing.T) {
 	}
 }
 
+// TestPassthroughCrowd: made-up users from one origin are not tried all at once,
+// and those who come from elsewhere, or with a password that was right, don't
+// wait for them.
+func TestPassthroughCrowd(t *testing.T) {
+	const most, more = 50, 10
+	w := newJudges(t, "auth_passthrough_cache = 60\nlog_connections = 0", "")
+	known := w.says("tulip")
+	w.takes("tulip")
+	known.wantWelcome()
+	w.pass(61 * time.Second)
+	tries := len(w.dialer.asked)
+	var crowd []*client
+	for i := range most + more {
+		crowd = append(crowd, w.from(1001, fmt.Sprint("user", i), "x"))
+	}
+	want := func(n int) {
+		t.Helper()
+		if got := len(w.dialer.asked) - tries; got != n {
+			t.Fatalf("%d passwords were tried, want %d", got, n)
+		}
+	}
+	want(most)
+	w.from(1002, "otto", "x")
+	want(most + 1)
+	known = w.says("tulip") // has to be tried again
+	want(most + 2)
+	crowd[most].leave() // before its turn
+	for i := range more {
+		w.takes("x")
+		crowd[i].wantWelcome()
+	}
+	want(most + 2 + more - 1)
+	for i := more; i < most; i++ {
+		w.refuses("x")
+		crowd[i].wantError(wrongPassword)
+	}
+	w.refuses("x")
+	w.takes("tulip")
+	known.wantWelcome()
+	for _, c := range crowd[most+1:] {
+		w.takes("x")
+		c.wantWelcome()
+	}
+	// A server that is not there has nobody wait but its own.
+	for i := range most {
+		w.from(7, fmt.Sprint("late", i), "x")
+		w.refuse(&dial.LoginError{Kind: dial.ConnectFailed, Reason: "connect failed"})
+	}
+	tries = len(w.dialer.asked)
+	w.from(7, "nina", "rose")
+	want(1)
+}
+
 // TestPassthroughStrangers leave nothing behind.
 func TestPassthroughStrangers(t *testing.T) {
 	w := newJudges(t, "autodb_idle_timeout = 0", "* = host=db")

@@ -250,10 +250,9 @@ type Pool struct {
 	// until one was. It is of use while its generation is the database's.
 	welcome atomic.Pointer[welcome]
 
-	// secret is what the last client proved itself with, if auth_query told it
-	// or it sent its password: what servers are logged in to with when the
-	// auth_file says nothing.
-	secret atomic.Pointer[auth.Secret]
+	// told is the secret that came with the last login that had one, nil if
+	// none had.
+	told atomic.Pointer[told]
 
 	// pass is what auth_type passthrough knows of the user's password, nil if
 	// nothing.
@@ -420,14 +419,30 @@ func (p *Pooler) poolLocked(db *Database, user string) *Pool {
 	return q
 }
 
+// told is a secret that was learned by a login: auth_query told it, or the
+// client sent its password. It is immutable.
+type told struct {
+	secret auth.Secret
+	keys   *auth.Keys // what a SCRAM login has proved of it, nil if none was needed
+	judged bool       // LDAP or PAM took it: it counts more than what auth_file says
+}
+
+// learn keeps what a login has told.
+func (p *Pool) learn(t told) {
+	if old := p.told.Load(); old != nil && t.keys == nil && old.secret.Equal(t.secret) {
+		t.keys = old.keys
+	}
+	p.told.Store(&t)
+}
+
 // configure takes the pool's settings from snap.
 func (p *Pool) configure(snap *configs.Snapshot) {
 	s := snap.ForPool(p.db.conf.Load(), p.user.Name)
 	p.settings.Store(&s)
 }
 
-// rememberKeys keeps what a SCRAM login of user proved, for logging in to
-// servers as user.
+// rememberKeys keeps what a SCRAM login of user, whose secret is in the
+// auth_file, proved: servers are logged in to as user with it.
 func (p *Pooler) rememberKeys(user string, k *auth.Keys) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

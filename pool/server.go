@@ -65,7 +65,8 @@ type Server struct {
 	vars      vars
 	before    vars // jobSets: what they were
 	extras    extras
-	strayed   bool // somebody else may have changed what extras tells
+	had       extras // jobSets: what they were
+	strayed   bool   // somebody else may have changed what extras tells
 	id        uint64
 	key       []byte    // for cancel requests
 	name      string    // of the host, as configured
@@ -445,7 +446,7 @@ func (v *Server) setVars(c *Client) bool {
 	w := v.shard.w
 	sets := appendSets(w.scratch[:0], w.p.tracked, v.vars, c.vars)
 	sets = appendExtras(sets, v.extras, c.extras, v.strayed)
-	v.extras, v.strayed = c.extras, false
+	v.had, v.extras, v.strayed = v.extras, c.extras, false
 	w.scratch = sets
 	if len(sets) == 0 {
 		return false
@@ -464,8 +465,7 @@ func (v *Server) jobDone() {
 	case jobSets:
 		c := v.client
 		if v.jobError != "" || v.status != wire.TxIdle {
-			w.p.log.Log(Warning, v.prefix(), "varcache_apply failed: "+v.jobError)
-			v.close("invalid server parameter", true)
+			v.refusedSets(c)
 			return
 		}
 		c.vars = c.vars.adopt(w.p.tracked, v.before, v.vars)
@@ -587,6 +587,22 @@ func (v *Server) afterReset() {
 	}
 	s.w.offer(v)
 }
+
+// refusedSets ends c, whose parameters v did not take. All of them were told in
+// one query, so v has those that it had before.
+func (v *Server) refusedSets(c *Client) {
+	s := v.shard
+	s.w.p.log.Log(Warning, v.prefix(), "varcache_apply failed: "+v.jobError)
+	v.extras, v.strayed = v.had, true
+	if v.status != wire.TxIdle {
+		v.close(reasonParameter, true)
+		return
+	}
+	c.fail(wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonParameter, Detail: v.jobError})
+	s.varsTold(v)
+}
+
+const reasonParameter = "invalid server parameter"
 
 // overAge reports whether v is older than server_lifetime, and no other server
 // of its pool was closed for that so lately that they would all go at once.

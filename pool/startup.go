@@ -72,17 +72,21 @@ func (c *Client) startup(f wire.First) {
 	l, main := c.login, &c.w.p.Snapshot().Main
 	l.negoti = f.Minor > 0
 	l.replication = replicationOf(f)
-	var refused string
-	err := f.Params(func(name, value []byte) bool {
-		refused = c.startupParam(main, name, string(value))
-		return refused == ""
-	})
-	if err != nil {
-		refused = err.Error()
-	}
-	if refused != "" {
-		c.disconnect(true, refused)
-		return
+	for _, options := range []bool{true, false} { // what they say, the others overrule
+		var refused string
+		err := f.Params(func(name, value []byte) bool {
+			if (string(name) == "options") == options {
+				refused = c.startupParam(main, name, string(value))
+			}
+			return refused == ""
+		})
+		if err != nil {
+			refused = err.Error()
+		}
+		if refused != "" {
+			c.disconnect(true, refused)
+			return
+		}
 	}
 	if l.database == "" {
 		l.database = l.user
@@ -159,7 +163,8 @@ func (c *Client) want(i int, text string) {
 }
 
 // startupOptions takes the parameters out of options, which is a command line:
-// words with backslashes as escapes, "-c name=value" or "--name=value".
+// words with backslashes as escapes, "-c name=value" or "--name=value", where a
+// name may have dashes for underscores.
 func (c *Client) startupOptions(main *configs.Main, options string) string {
 	ignoreOthers := slices.Contains(main.IgnoreStartupParameters, "options")
 	words := splitOptions(options)
@@ -176,7 +181,8 @@ func (c *Client) startupOptions(main *configs.Main, options string) string {
 		default:
 			word = ""
 		}
-		name, value, ok := strings.Cut(word, "=")
+		written, value, ok := strings.Cut(word, "=")
+		name := strings.ReplaceAll(written, "-", "_")
 		switch {
 		case !ok || name == "":
 			if !ignoreOthers {
@@ -184,8 +190,8 @@ func (c *Client) startupOptions(main *configs.Main, options string) string {
 			}
 		case c.wantParam(name, value), ignoreOthers, slices.Contains(main.IgnoreStartupParameters, name), c.wantExtra(name, value):
 		default:
-			c.log(Warning, fmt.Sprintf("unsupported startup parameter in options: %s=%s", name, value))
-			return "unsupported startup parameter in options: " + name
+			c.log(Warning, fmt.Sprintf("unsupported startup parameter in options: %s=%s", written, value))
+			return "unsupported startup parameter in options: " + written
 		}
 	}
 	return ""

@@ -22,7 +22,8 @@ type trial struct {
 	known    *pass // what is tried again, nil if it is another password
 	from     origin
 	w        *Worker
-	client   *Client
+	client   *Client // nil before its turn has come
+	crowd    bool    // it is counted among those that come from there
 	askers   []trialAsker
 	end      trialEnd
 }
@@ -45,18 +46,15 @@ func (p *Pooler) workerOf(user string) *Worker { return p.workerFor(question{nam
 
 // try joins the trial of t, or begins it.
 func (w *Worker) try(t tried, password auth.Secret, known *pass, from origin, a trialAsker) {
-	k := w.trials[t]
-	if k == nil {
-		q := w.p.poolNamed(t.database, t.user)
-		if q == nil {
-			a.tell(trialEnd{}) // it was removed meanwhile
-			return
-		}
-		k = &trial{tried: t, password: password, known: known, from: from, w: w}
-		w.trials[t] = k
-		k.begin(w.shard(q))
+	if k := w.trials[t]; k != nil {
+		k.askers = append(k.askers, a)
+		return
 	}
-	k.askers = append(k.askers, a)
+	k := &trial{tried: t, password: password, known: known, from: from, w: w, crowd: known == nil, askers: []trialAsker{a}}
+	w.trials[t] = k
+	if !k.crowd || w.p.guesses.enter(k) {
+		k.begin()
+	}
 }
 
 // poolNamed returns the pool of a database and user, made if need be, and
@@ -73,8 +71,19 @@ func (p *Pooler) poolNamed(database, user string) *Pool {
 	return q
 }
 
-// begin puts the trial into the queue.
-func (k *trial) begin(s *Shard) {
+// begin puts the trial into the queue of its pool, unless nobody is left who
+// waits for it.
+func (k *trial) begin() {
+	if len(k.askers) == 0 {
+		k.leaveCrowd()
+		return
+	}
+	q := k.w.p.poolNamed(k.tried.database, k.tried.user)
+	if q == nil {
+		k.finish() // the database was removed meanwhile
+		return
+	}
+	s := k.w.shard(q)
 	c := s.newInternal(k)
 	c.login = k.w.newLogin()
 	c.login.trial = k
@@ -87,8 +96,21 @@ func (k *trial) begin(s *Shard) {
 // for gives up its place in the queue; a login under way is let finish.
 func (k *trial) leave(id uint64) {
 	k.askers = slices.DeleteFunc(k.askers, func(a trialAsker) bool { return a.id == id })
-	if len(k.askers) == 0 && k.client.state == ClientWaiting {
+	switch {
+	case len(k.askers) > 0:
+	case k.client == nil:
+		delete(k.w.trials, k.tried)
+		k.w.p.guesses.abandon(k)
+	case k.client.state == ClientWaiting:
 		k.client.disconnect(false, nobodyWaits)
+	}
+}
+
+// leaveCrowd lets another trial begin that comes from where k does.
+func (k *trial) leaveCrowd() {
+	if k.crowd {
+		k.crowd = false
+		k.w.p.guesses.leave(k.from)
 	}
 }
 
@@ -161,7 +183,8 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 	case len(k.askers) == 0:
 		c.disconnect(false, nobodyWaits)
 	default:
-		s.wait(c) // as everybody does while there is no server
+		k.leaveCrowd() // nobody learns anything while there is no server
+		s.wait(c)      // as everybody does then
 		s.provide()
 	}
 }
@@ -189,10 +212,11 @@ func (k *trial) Abort() { k.Close() }
 // finish tells all who wait. Of a password that was wrong nothing stays.
 func (k *trial) finish() {
 	delete(k.w.trials, k.tried)
+	k.leaveCrowd()
 	for _, a := range k.askers {
 		a.tell(k.end)
 	}
-	if !k.end.right {
+	if k.client != nil && !k.end.right {
 		k.w.p.forgetStranger(k.client.shard.pool)
 	}
 }

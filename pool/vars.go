@@ -121,7 +121,7 @@ func appendSets(dst []byte, t *tracked, have, want vars) []byte {
 		}
 		dst = append(append(append(dst, "SET "...), name...), '=')
 		if name == "search_path" {
-			dst = appendSearchPath(dst, w[i].text)
+			dst = appendNames(dst, w[i].text)
 		} else {
 			dst = appendLiteral(dst, w[i].text)
 		}
@@ -130,64 +130,79 @@ func appendSets(dst []byte, t *tracked, have, want vars) []byte {
 	return dst
 }
 
-// appendSearchPath appends a search_path as a server reports it: a list of
-// identifiers, quoted where they must be, which is also how SET wants it. An
-// empty one is reported as "" and means no schema at all.
-func appendSearchPath(dst []byte, s string) []byte {
-	if s == `""` || s == "" {
-		return append(dst, "''"...)
-	}
-	if !plainSearchPath(s) {
-		// Not a list of identifiers: a client's own words in a startup packet.
-		// As one literal it can't be anything but a value.
+// appendNames appends s, a list of names as a search_path is reported and asked
+// for, in the form that SET takes: each name is a literal. So it means the same,
+// whatever names there are, and can't be read as anything else. What is no list
+// is one literal.
+func appendNames(dst []byte, s string) []byte {
+	names, ok := splitNames(s)
+	if !ok || len(names) == 0 {
 		return appendLiteral(dst, s)
 	}
-	return append(dst, s...)
+	for i, name := range names {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = appendLiteral(dst, name)
+	}
+	return dst
 }
 
-// plainSearchPath reports whether s is a list of identifiers and nothing else,
-// so that it may stand in a statement as it is. A dollar sign begins a string
-// anywhere but within an identifier, quoted or not.
-func plainSearchPath(s string) bool {
-	for {
-		s = strings.TrimLeft(s, " ")
-		n := identifier(s)
-		if n == 0 {
-			return false
+// splitNames takes a list of names apart as Postgres does
+// (SplitIdentifierString): commas between them, with white space around; a name
+// in double quotes stands for itself, another one for its lower case.
+func splitNames(s string) (names []string, ok bool) {
+	const space = " \t\n\r\f\v"
+	for s = strings.Trim(s, space); s != ""; {
+		var name string
+		if quoted, isQuoted := strings.CutPrefix(s, `"`); isQuoted {
+			var b strings.Builder
+			for {
+				part, rest, closed := strings.Cut(quoted, `"`)
+				if !closed {
+					return nil, false
+				}
+				b.WriteString(part)
+				if quoted, isQuoted = strings.CutPrefix(rest, `"`); !isQuoted {
+					s = rest
+					break
+				}
+				b.WriteByte('"')
+			}
+			name = b.String()
+		} else {
+			end := strings.IndexAny(s, ","+space)
+			if end < 0 {
+				end = len(s)
+			}
+			if end == 0 {
+				return nil, false
+			}
+			name, s = lowerASCII(s[:end]), s[end:]
 		}
-		if s = strings.TrimLeft(s[n:], " "); s == "" {
-			return true
+		names = append(names, name)
+		s = strings.TrimLeft(s, space)
+		if s == "" {
+			break
 		}
-		if s[0] != ',' {
-			return false
+		rest, more := strings.CutPrefix(s, ",")
+		if s = strings.TrimLeft(rest, space); !more || s == "" {
+			return nil, false
 		}
-		s = s[1:]
 	}
+	return names, true
 }
 
-// identifier is the length of the identifier that s begins with, 0 if it
-// begins with none.
-func identifier(s string) int {
-	if strings.HasPrefix(s, `"`) {
-		end := strings.IndexByte(s[1:], '"')
-		if end < 1 {
-			return 0
-		}
-		if n := end + 2; n == len(s) || s[n] != '"' {
-			return n
-		}
-		return 0 // a quote within: as a literal it is safe
-	}
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c == '_', c >= 0x80, 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
-		case i > 0 && (c == '$' || '0' <= c && c <= '9'):
-		default:
-			return i
+// lowerASCII is s with the letters from A to Z in lower case, and all others as
+// they are.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c | 0x20
 		}
 	}
-	return len(s)
+	return string(b)
 }
 
 // appendLiteral appends s as an SQL literal that reads the same whatever

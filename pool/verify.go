@@ -50,6 +50,9 @@ func (p *Pooler) CheckEmpty() {
 	if p.wantSlot.Load() != 0 || p.wantSpare.Load() != 0 {
 		bug("%d shards starve, %d want an idle server closed, and no client is left", p.wantSlot.Load(), p.wantSpare.Load())
 	}
+	if len(p.guesses.trials) != 0 {
+		bug("trials from %d origins are counted, and all are over", len(p.guesses.trials))
+	}
 	holders := map[*statement]int{}
 	for _, w := range p.workers {
 		if w.logins.n+w.consoles.n+w.cancels.n != 0 {

@@ -4,27 +4,42 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
-	in := runInstance(t, map[string]string{"unix_socket_mode": "0710", "unix_socket_group": strconv.Itoa(os.Getgid())})
-	info, err := os.Stat(in.socket())
-	if err != nil {
-		t.Fatal(err)
+	gid := os.Getgid()
+	if groups, err := os.Getgroups(); err == nil && len(groups) > 0 {
+		gid = groups[len(groups)-1] // which need not be that of new files
 	}
-	if got := info.Mode().Perm(); got != 0o710 {
-		t.Errorf("mode %#o, want 0710", got)
+	names := []string{strconv.Itoa(gid)}
+	if g, err := user.LookupGroupId(names[0]); err == nil {
+		names = append(names, g.Name)
 	}
-	serves(t, "unix", in.socket())
+	for _, group := range names {
+		in := runInstance(t, map[string]string{"unix_socket_mode": "0710", "unix_socket_group": group})
+		info, err := os.Stat(in.socket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != 0o710 {
+			t.Errorf("mode %#o, want 0710", got)
+		}
+		if got := info.Sys().(*syscall.Stat_t).Gid; int(got) != gid {
+			t.Errorf("group %d, want %s", got, group)
+		}
+		serves(t, "unix", in.socket())
+	}
 
 	// By default everybody may connect.
-	in = runInstance(t, nil)
-	if info, err = os.Stat(in.socket()); err != nil || info.Mode().Perm() != 0o777 {
+	in := runInstance(t, nil)
+	if info, err := os.Stat(in.socket()); err != nil || info.Mode().Perm() != 0o777 {
 		t.Errorf("mode %v, %v, want 0777", info.Mode(), err)
 	}
 }

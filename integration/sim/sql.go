@@ -172,7 +172,8 @@ func parseOne(text string) (s stmt, ok bool) {
 	return s, true
 }
 
-// literal reads a value: a literal, or words taken as they stand.
+// literal reads a value: a literal, a list of them, or words taken as they
+// stand.
 func literal(s string) (value string, ok bool) {
 	escapes := false
 	if strings.HasPrefix(s, "E'") {
@@ -191,7 +192,12 @@ func literal(s string) (value string, ok bool) {
 			i++
 			b.WriteByte(c)
 		case c == '\'':
-			return b.String(), i == len(s)-1
+			rest, more := strings.CutPrefix(s[i+1:], ", ")
+			if !more {
+				return b.String(), rest == ""
+			}
+			next, ok := literal(rest)
+			return b.String() + ", " + next, ok
 		default:
 			b.WriteByte(c)
 		}

@@ -20,18 +20,34 @@ import (
 // Timeout bounds each step: connecting, and each answer.
 const Timeout = 3 * time.Second
 
+// places bound the logins that ask at once, each for Patience at most: an LDAP
+// server that hangs must not take all descriptors.
+var places = make(chan struct{}, 100)
+
+// Patience bounds a login, the wait for a place included.
+const Patience = time.Minute
+
 // ErrPassword says that the server knows no user of that name and password.
 var ErrPassword = errors.New("no such user, or the wrong password")
 
 // Check returns nil if and only if an LDAP server says that password is that of
-// user. Servers that can't be asked are passed over. An error holds no
-// password.
+// user. Servers that can't be asked are passed over. It returns when one has
+// answered or none can be asked, when ctx ends, or after Patience. An error
+// holds no password.
 func Check(ctx context.Context, o *configs.LDAP, user, password string) error {
 	if password == "" {
 		return ErrPassword // a bind without one is anonymous, and always works
 	}
 	if o.Search() && strings.ContainsAny(user, `*()\/`) {
 		return errors.New("the name has characters that a search may not have")
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	select {
+	case places <- struct{}{}:
+		defer func() { <-places }()
+	case <-ctx.Done():
+		return fmt.Errorf("%d logins are waiting for LDAP: %w", cap(places), ctx.Err())
 	}
 	servers := o.Servers
 	if len(servers) == 0 {
@@ -55,7 +71,8 @@ func Check(ctx context.Context, o *configs.LDAP, user, password string) error {
 	return err
 }
 
-// lookup finds the servers that the DNS names for a base DN.
+// lookup finds the servers that the DNS names for a base DN: those of the domain
+// that its dc say.
 func lookup(ctx context.Context, base string) ([]string, error) {
 	dn, err := ldap.ParseDN(base)
 	if err != nil {
