@@ -72,9 +72,10 @@
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
 //	internal.go  clients of pgweir's own
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket
-//	statements.go  prepared statements; prepared.go those of a server; names.go those of a client
+//	statements.go  prepared statements; meaning.go what is the same; prepared.go those of a server
+//	names.go     those of a client; unnamed.go the one without a name
 //	again.go     what is asked again after a table was altered; shape.go what results are like
-//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlscan.go finds them in a text
+//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlbatch.go in batches; sqlscan.go finds them in a text
 //	server.go    a server: opening, jobs, release
 //	reply.go     replies
 //	ledger.go    what a server owes

@@ -34,8 +34,9 @@ type ref struct {
 	st   *statement
 	name string // the client's name for it, if the client is concerned
 	what refKind
-	own  bool     // within sql: a statement of pgweir's own
-	sql  *sqlWork // a Query that was rewritten
+	was  *statement // what name meant, if that is another: see renew
+	own  bool       // within sql: a statement of pgweir's own
+	sql  *sqlWork   // a Query that was rewritten
 }
 
 type refKind uint8

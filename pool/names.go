@@ -3,9 +3,7 @@ package pool
 import (
 	"bytes"
 	"cmp"
-	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/pgweir/pgweir/wire"
 )
@@ -30,10 +28,6 @@ const (
 // maxNames bounds what of a Bind must be there before the name of its
 // statement is known: the names of portal and statement.
 const maxNames = 64 << 10
-
-// maxBare bounds the Parse of an unnamed statement that is kept for a Bind in
-// another batch.
-const maxBare = 1 << 20
 
 // statementName finds the name of the statement in a Parse, Bind, Describe or
 // Close of size bytes, of which msg are here. If it is namesOne or namesBare
@@ -98,81 +92,6 @@ func packetName(typ byte) string {
 	return "Close"
 }
 
-// parameter is the value of a tracked parameter that c is known to have, empty
-// if the server does not report it.
-func (c *Client) parameter(name string) string {
-	t := c.w.p.tracked
-	if i, ok := t.index[name]; ok {
-		return c.vars.get(t, i).text
-	}
-	return ""
-}
-
-// meaning is all that the meaning of a text hangs on in c's session: where it
-// runs, in which schemas its names are looked up, and, as far as it matters to
-// the text, how its strings and literals are read. It is a prefix that no other
-// meaning has.
-func (c *Client) meaning(text []byte) string {
-	q, t := c.shard.pool, c.w.p.tracked
-	values := c.vars.values(t)
-	b := make([]byte, 0, 128)
-	add := func(value string) { b = append(append(b, value...), 0) }
-	addIf := func(matters bool, name string) {
-		if i, ok := t.index[name]; ok && matters {
-			b = append(b, values[i].text...)
-		}
-		b = append(b, 0)
-	}
-	add(q.db.Name)
-	add(q.user.Name)
-	addIf(true, "search_path")
-	addIf(bytes.IndexByte(text, '\\') >= 0, "standard_conforming_strings")
-	addIf(!isASCII(text), "client_encoding")
-	literals := hasLiterals(text)
-	for _, name := range literalParameters {
-		addIf(literals, name)
-	}
-	for _, e := range c.extras.list() {
-		if slices.Contains(extrasOfMeaning[:], e.name) {
-			add(e.name)
-			add(e.value)
-		}
-	}
-	return string(b)
-}
-
-func isASCII(text []byte) bool {
-	for _, ch := range text {
-		if ch >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// literalParameters are those by which Postgres reads '01/02/2003'::date when it
-// parses a statement, and never again.
-var literalParameters = [...]string{"DateStyle", "IntervalStyle", "TimeZone"}
-
-// extrasOfMeaning are the same among those that servers don't report, with what
-// else decides how a text is understood.
-var extrasOfMeaning = [...]string{
-	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
-}
-
-// hasLiterals reports whether a text may have constants in quotes or dollars.
-func hasLiterals(text []byte) bool {
-	if bytes.IndexByte(text, '\'') >= 0 {
-		return true
-	}
-	for i, ch := range text {
-		if ch == '$' && i+1 < len(text) && !isDigit(text[i+1]) {
-			return true
-		}
-	}
-	return false
-}
-
 // statement deals with a message that names a statement, of which msg[:end] is
 // what statementName wants: it appends what the server gets in its place, and
 // pushes what that is owed. The client has a server that listens.
@@ -218,9 +137,11 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			l.push(owedBind)
 			return appendBind(out, msg, portal, v.unknown(name), size+len(v.unknown(name))-len(name))
 		}
+		used := ref{st: st}
 		told := st.private || st.retired.Load() // no matter else
 		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
-			st = c.renew(string(key), st)
+			used = c.renew(string(key), st)
+			st = used.st
 		}
 		target := st.name
 		if v.outdated(st) {
@@ -232,17 +153,17 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			v.bind(portal, key, st)
 		}
 		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
-		l.pushRef(owedBind, ref{st: st})
+		l.pushRef(owedBind, used)
 		return appendBind(out, msg, portal, target, size-len(name)+len(target))
 	case wire.Describe:
 		if st == nil {
 			l.push(owedDescribe)
 			return appendNaming(out, wire.Describe, v.unknown(name))
 		}
-		st = c.renew(string(key), st)
-		out = v.tell(out, st)
-		l.pushRef(owedDescribe, v.describing(st, key))
-		return appendNaming(out, wire.Describe, st.name)
+		used := c.renew(string(key), st)
+		out = v.tell(out, used.st)
+		l.pushRef(owedDescribe, v.describing(used, key))
+		return appendNaming(out, wire.Describe, used.st.name)
 	}
 	if st == nil { // to close what there is not is no error
 		l.push(owedClose | owedLocal)
@@ -300,16 +221,17 @@ func describesPortal(in, portal []byte) bool {
 		bytes.Equal(in[wire.HeaderLen+1:size], portal)
 }
 
-// renew returns what takes the place of st, which c calls name, if it was
-// retired: from now on c means that, for it is told what its result looks like.
-func (c *Client) renew(name string, st *statement) *statement {
+// renew returns the use of st, which c calls name, or of what takes its place if
+// it was retired: from now on c means that, for it is told what its result looks
+// like, unless the server ignores the message.
+func (c *Client) renew(name string, st *statement) ref {
 	if !st.retired.Load() {
-		return st
+		return ref{st: st}
 	}
 	next := c.w.p.statements.renewed(st)
 	c.forget(name)
 	c.setName(name, next)
-	return next
+	return ref{st: next, name: name, was: st}
 }
 
 // inPlaceOf returns what takes the place of st for one use, if it was retired.
@@ -325,121 +247,6 @@ func (c *Client) inPlaceOf(st *statement) (_ *statement, drop func()) {
 
 // noStatement is a name that no server has.
 const noStatement = statementPrefix + "0"
-
-// bare deals with a message about the unnamed statement on a server where that
-// is not c's: it appends what the server gets in its place, and pushes what
-// that is owed. If c has prepared one on another server and not used it yet,
-// the server is told it; else there is none, and Postgres has to say so: by no
-// means may c meet somebody else's.
-func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
-	v := c.server
-	st := c.names[""]
-	if typ == wire.Close {
-		v.ledger.push(owedClose | owedLocal)
-		c.forget("")
-		return out
-	}
-	name := noStatement
-	if st != nil {
-		name = ""
-		v.bareOf, v.bare = c.id, st
-		v.shard.stats.ServerParses++
-		if body := st.parse[wire.HeaderLen+1:]; parsesSQL(body) {
-			out = c.sqlParse(out, "", body, owedParse|owedSwallow, nil)
-			v.bareSQL = v.toldSQL
-		} else {
-			v.bareSQL = nil
-			v.ledger.push(owedParse | owedSwallow)
-			out = append(out, st.parse...)
-		}
-	}
-	e, _ := owes(typ)
-	v.ledger.push(e)
-	at := len(out)
-	out = append(out, msg[:end-1]...)
-	out = wire.AppendString(out, name)
-	if typ == wire.Bind {
-		v.bindBare(msg)
-		c.forget("")
-	}
-	return setSize(out, at, size+len(name))
-}
-
-// keepBare keeps the Parse of c's unnamed statement, which no Bind has followed
-// yet: the Bind may come when c has another server.
-func (c *Client) keepBare(parse []byte) {
-	if len(parse) == 0 {
-		return
-	}
-	st := &statement{parse: append([]byte(nil), parse...), holders: 1}
-	c.forget("")
-	c.setName("", st)
-	if v := c.server; v != nil && v.bareOf == c.id {
-		v.bare = st
-	}
-}
-
-// checkBare looks whether v, which c is given, has c's unnamed statement: c may
-// have prepared another elsewhere since.
-func (v *Server) checkBare(c *Client) {
-	if v.bareOf != 0 && (v.bareOf != c.id || v.bare == nil || v.bare != c.names[""]) {
-		v.bareOf, v.bare = 0, nil
-	}
-}
-
-// bindBare notes that the unnamed statement is bound to a portal.
-func (v *Server) bindBare(bind []byte) {
-	if portal, _, ok := wire.CutString(bind[wire.HeaderLen:]); ok {
-		v.bindSQL(portal, v.bareSQL)
-	}
-}
-
-// maxPortals is of how many portals it is noted what they mean for names. Who
-// binds more at a time loses track, and the server forgets all names afterwards.
-const maxPortals = 1 << 10
-
-// bindSQL notes what an Execute of the portal will mean, nil if it changes or
-// uses no names.
-func (v *Server) bindSQL(portal []byte, r *ref) {
-	switch {
-	case r != nil && len(v.portals) >= maxPortals:
-		v.strays = true
-	case r == nil && len(v.portals) > 0:
-		delete(v.portals, string(portal))
-	case r != nil && v.portals == nil:
-		v.portals = map[string]*ref{string(portal): r}
-	case r != nil:
-		v.portals[string(portal)] = r
-	}
-}
-
-// executesSQL is what an Execute means, nil if it changes or uses no names.
-func (v *Server) executesSQL(msg []byte) *ref {
-	if len(v.portals) == 0 {
-		return nil
-	}
-	portal, _, _ := wire.CutString(msg[wire.HeaderLen:])
-	return v.portals[string(portal)]
-}
-
-// bareFailed notes that an error has cost v its unnamed statement, or c the one
-// that was sent for, unless another was sent for after the Sync that ends the
-// batch.
-func (v *Server) bareFailed() {
-	l := &v.ledger
-	if !l.lostBare {
-		return
-	}
-	for i := range l.n {
-		if l.get(i).bareParse() {
-			return
-		}
-	}
-	v.bareOf = 0
-	if c := v.client; c != nil {
-		c.forget("")
-	}
-}
 
 // setSize sets the length of the message at b[at:], the rest of which may still
 // be to come.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/pgweir/pgweir/wire"
@@ -186,6 +187,11 @@ func (v *Server) undo() {
 		if c == nil {
 			continue
 		}
+		if r.was != nil && c.names[r.name] == r.st {
+			c.forget(r.name)
+			c.setName(r.name, r.was)
+			t.again(r.was)
+		}
 		switch r.what {
 		case refAll:
 			if r.sql != nil {
@@ -198,8 +204,9 @@ func (v *Server) undo() {
 			c.forget(r.name)
 		case refForget, refDrop:
 			if c.names[r.name] == nil {
-				c.setName(r.name, r.st)
-				t.again(r.st)
+				st := cmp.Or(r.was, r.st)
+				c.setName(r.name, st)
+				t.again(st)
 			}
 		}
 	}

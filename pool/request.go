@@ -125,9 +125,6 @@ input:
 					break input
 				}
 				out = c.sql(c.gather(out, b[start:i]), typ, b[i:i+size])
-				if c.state == ClientClosed {
-					return
-				}
 				start = i + size
 				switch typ {
 				case wire.Parse:
@@ -136,7 +133,7 @@ input:
 					bare = nil
 				}
 			case v.describesBound(typ, b[i:]):
-				v.ledger.pushRef(e, v.describing(v.bound.st, v.bound.name))
+				v.ledger.pushRef(e, v.describing(ref{st: v.bound.st}, v.bound.name))
 			case e != 0:
 				switch {
 				case v.ledger.skipping:
@@ -162,6 +159,9 @@ input:
 			case typ == wire.Flush && v.ledger.local():
 				v.answerLocal()
 				v.forward(nil)
+			}
+			if c.state == ClientClosed { // it has too many names
+				return
 			}
 		}
 		c.remain = size - n

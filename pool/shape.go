@@ -85,12 +85,12 @@ func (v *Server) bind(portal, name []byte, st *statement) {
 	}
 }
 
-// describing is the ref of a Describe of st.
-func (v *Server) describing(st *statement, name []byte) ref {
-	if st.private || v.prepared.shape(st) != 0 {
-		return ref{st: st} // its answer tells nothing new
+// describing is the ref of a Describe that is the given use of a statement.
+func (v *Server) describing(used ref, name []byte) ref {
+	if !used.st.private && v.prepared.shape(used.st) == 0 {
+		used.name = string(name) // its answer tells something new
 	}
-	return ref{st: st, name: string(name)}
+	return used
 }
 
 // describesBound reports whether msg is a Describe of the portal that was bound

@@ -261,137 +261,6 @@ func (v *Server) nobody(name string) string {
 // mentions them.
 const noName = noStatement + " "
 
-// sqlParse appends a Parse of a text that may name prepared statements, called
-// name on the server and with body as the client has it, and pushes the entry e
-// for it, with r if that is there. v.toldSQL is then what an Execute of it means.
-func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) []byte {
-	v := c.server
-	v.toldSQL = nil
-	query, types, _ := wire.CutString(body)
-	text := query
-	if list, _ := c.sqlStatements(query); len(list) == 1 {
-		if more := prepares(list); more > 0 && c.crowded(more) {
-			return out
-		}
-		var target string
-		s := list[0]
-		st := c.names[s.name]
-		switch {
-		case s.verb == sqlDeallocateAll:
-			v.toldSQL = &ref{what: refAll}
-		case s.verb == sqlPrepare && st == nil:
-			st = c.w.p.statements.findSQL(c.meaning(query[s.after:s.end]), query[s.after:s.end])
-			target = quoteName(st.name)
-			v.toldSQL = &ref{st: st, name: s.name, what: refBoth}
-		case st != nil && st.private && s.verb == sqlDeallocate:
-			target = quoteName(st.name)
-			if !v.prepared.has(st) {
-				out = v.makeRoom(out, st)
-				v.ledger.pushTelling(ref{st: st, what: refPrepare})
-				out = append(out, sqlTelling(prepareNothing(target))...)
-			}
-			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
-		case st == nil || st.private || s.verb == sqlPrepare && st.retired.Load():
-			target = v.nobody(s.name)
-			if s.verb == sqlPrepare { // the name is taken
-				v.strays = true
-				v.ledger.pushTelling(ref{})
-				out = append(out, sqlTelling(prepareNothing(target))...)
-			}
-		case s.verb == sqlDeallocate:
-			st = c.renew(s.name, st)
-			out = v.tell(out, st)
-			target = quoteName(st.name)
-			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
-		case v.blind && st.retired.Load():
-			target = quoteName(st.name) // to be refused
-		default:
-			st, drop := c.inPlaceOf(st)
-			defer drop()
-			out = v.tell(out, st)
-			target = quoteName(st.name)
-			v.toldSQL = &ref{st: st, name: s.name}
-		}
-		if target != "" {
-			text = append(append(append([]byte(nil), query[:s.nameAt]...), target...), query[s.after:]...)
-			if v.toldSQL != nil {
-				v.toldSQL.sql = &sqlWork{edits: []edit{{
-					c.characters(query[:s.nameAt]), c.characters(query[s.nameAt:s.after]), c.characters([]byte(target)),
-				}}}
-			}
-		}
-	}
-	if r != nil {
-		v.ledger.pushRef(e, *r)
-	} else {
-		v.ledger.push(e)
-	}
-	out, at := wire.Begin(out, wire.Parse)
-	out = wire.AppendString(out, name)
-	out = append(append(append(out, text...), 0), types...)
-	return wire.End(out, at)
-}
-
-// parsesSQL reports whether the text of a Parse, whose body behind the name is
-// given, may name prepared statements.
-func parsesSQL(body []byte) bool {
-	query, _, ok := wire.CutString(body)
-	return ok && mayNameStatements(query)
-}
-
-// usesNames reports whether the text of such a Parse does name prepared
-// statements.
-func (c *Client) usesNames(body []byte) bool {
-	query, _, _ := wire.CutString(body)
-	list, _ := c.sqlStatements(query)
-	return len(list) > 0
-}
-
-// sqlExecute deals with an Execute that means r: it notes that, pushes what is
-// owed, and appends what has to come before.
-func (c *Client) sqlExecute(out []byte, r ref) []byte {
-	v, t := c.server, &c.w.p.statements
-	switch have := c.names[r.name]; {
-	case r.what == refUse:
-	case r.what == refAll:
-		r.sql = c.loseAll()
-	case r.what == refBoth && have == nil:
-		out = v.makeRoom(out, r.st)
-		c.setName(r.name, r.st)
-		t.again(r.st)
-	case r.what == refDrop && have == r.st:
-		c.forget(r.name)
-		if v.prepared.remove(r.st) {
-			t.release(r.st)
-		}
-	default: // the names have changed since the Parse
-		v.ledger.push(owedExecute)
-		return out
-	}
-	v.ledger.pushRef(owedExecute, r)
-	return out
-}
-
-// loseAll notes that all statements go with the DEALLOCATE ALL that is about to
-// be sent, for what follows it in the batch, and returns what undoes that. The
-// unnamed one stays.
-func (c *Client) loseAll() *sqlWork {
-	v, t := c.server, &c.w.p.statements
-	lost := &sqlWork{names: map[string]*statement{}}
-	for name, st := range c.names {
-		if name != "" {
-			lost.names[name] = st
-			c.forget(name)
-		}
-	}
-	for e := v.prepared.lru.tail; e != nil; e = v.prepared.lru.tail {
-		lost.there = append(lost.there, e.st)
-		v.prepared.remove(e.st)
-		t.release(e.st)
-	}
-	return lost
-}
-
 // sqlDone takes a CommandComplete into account that tells of a PREPARE or
 // DEALLOCATE. own says that it was pgweir's.
 func (v *Server) sqlDone(msg []byte) (own bool) {
@@ -463,38 +332,6 @@ func (t *statements) findSQL(meaning string, tail []byte) *statement {
 	return st
 }
 
-// sqlTeller is the name of the statement, and the portal, by which a server is
-// told a PREPARE within a batch of the extended protocol.
-const sqlTeller = statementPrefix + "PREPARE"
-
-// sqlTelling are the messages that have a server execute text: two Closes, for
-// an error may have left the last one's, Parse, Bind and Execute.
-func sqlTelling(text string) []byte {
-	var b []byte
-	add := func(typ byte, body ...string) {
-		out, at := wire.Begin(b, typ)
-		for _, s := range body {
-			out = append(out, s...)
-		}
-		b = wire.End(out, at)
-	}
-	add(wire.Close, "S", sqlTeller, "\x00")
-	add(wire.Close, "P", sqlTeller, "\x00")
-	add(wire.Parse, sqlTeller, "\x00", text, "\x00", "\x00\x00")
-	add(wire.Bind, sqlTeller, "\x00", sqlTeller, "\x00", "\x00\x00\x00\x00\x00\x00")
-	add(wire.Execute, sqlTeller, "\x00", "\x00\x00\x00\x00")
-	return b
-}
-
-// pushTelling pushes what a server owes for sqlTelling's messages.
-func (l *ledger) pushTelling(r ref) {
-	l.push(owedClose | owedSwallow)
-	l.push(owedClose | owedSwallow)
-	l.push(owedParse | owedSwallow)
-	l.push(owedBind | owedSwallow)
-	l.pushRef(owedExecute|owedSwallow, r)
-}
-
 // inSQL is the PREPARE that tells a server st. ok is false if the types of its
 // parameters have no names here.
 func (st *statement) inSQL() (text string, ok bool) {
@@ -548,9 +385,6 @@ func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
 	}
 	return sqlStatements(text, c.conforming())
 }
-
-// conforming reports whether a backslash in '...' is an ordinary character.
-func (c *Client) conforming() bool { return c.parameter("standard_conforming_strings") != "off" }
 
 // position is the place in the client's text that p is in the rewritten one,
 // both counted from 1.

@@ -207,6 +207,13 @@ func TestSQLNamesAreBounded(t *testing.T) {
 	a.wantError("too many prepared statements (max_client_prepared_statements)")
 }
 
+// A name for the statement that prepares counts, too.
+func TestSQLNamesOfStatementsAreBounded(t *testing.T) {
+	_, a := newStage(t, "max_client_prepared_statements = 1")
+	a.send(join(parse("p", "prepare x as select 1"), bind("p"), execute, sync, ask("select 1")))
+	a.wantError("too many prepared statements (max_client_prepared_statements)")
+}
+
 // Statements of connect_query are there for all.
 func TestConnectQueryPrepares(t *testing.T) {
 	w := newWorld(t, "auth_type = trust\npool_mode = transaction", "app = host=db connect_query='prepare x as select 1'")

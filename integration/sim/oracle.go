@@ -642,6 +642,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return w.books.kills > 0
 	case strings.HasSuffix(text, "is disabled"):
 		return c.stage != stageReady
+	case strings.HasPrefix(text, "too many prepared statements"):
+		return w.set.main["max_client_prepared_statements"] != ""
 	case text == "pooler is shutting down", text == "server shutting down":
 		return w.operator.stopping
 	case text == "pause mode":

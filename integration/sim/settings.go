@@ -120,6 +120,9 @@ func (s *settings) draw(w *World) {
 		"max_db_client_connections":   pick(w, "0", "0", "0", "6"),
 		"max_user_client_connections": pick(w, "0", "0", "0", "6"),
 	}
+	if w.chance(6) {
+		s.main["max_client_prepared_statements"] = "3"
+	}
 	s.main["client_tls_sslmode"] = "disable"
 	switch {
 	case s.passthrough(): // over unix sockets, where there is no TLS
