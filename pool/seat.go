@@ -193,12 +193,13 @@ func (t *seat) count(open, logins, leaving int) {
 }
 
 // take counts a server in that begins to be opened, for the waiters of s if it
-// is not nil.
-func (t *seat) take(s *Shard) {
+// is not nil. It returns with whom s had a claim.
+func (t *seat) take(s *Shard) (had budgets) {
 	if s != nil {
-		s.withdrawLocked()
+		had = s.withdrawLocked()
 	}
 	t.count(1, 1, 0)
+	return had
 }
 
 // loggedIn counts a server that is no longer being opened.

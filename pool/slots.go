@@ -81,6 +81,7 @@ type ask struct {
 func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 	p.mu.Lock()
 	h := p.obstacleLocked(q, a)
+	var had budgets
 	if h == WaitNone {
 		q.count(1, 0)
 		q.logins++
@@ -89,9 +90,9 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 		q.db.idleSince = 0
 		q.gained.Store(int64(a.now))
 		a.seat = q.seat
-		a.seat.take(a.shard)
+		had = a.seat.take(a.shard)
 	}
-	next := q.seat.all().nextLocked(a.now) // there may be room for more than one
+	next := append(had, q.seat.all()...).nextLocked(a.now) // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
 		wakeShards(next)

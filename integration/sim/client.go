@@ -486,11 +486,17 @@ func (w *World) requestCancel(key []byte, why string) {
 
 // canceller is the connection of a cancel request.
 type canceller struct {
-	w *World
-	k *socket
+	w   *World
+	k   *socket
+	got []byte // the begin of a message
 }
 
 func (q *canceller) read(p []byte) {
+	p = append(q.got, p...)
+	if _, size, ok, err := wire.Peek(p, maxRead); err != nil || !ok || size > len(p) {
+		q.got = p
+		return
+	}
 	// Before its request has come it is a client that logs in, as others are.
 	told := func(reason string) bool { return strings.Contains(string(p), reason) }
 	if p[0] != wire.ErrorResponse || !told("connections") && !told("client_login_timeout") && !told("admin forced disconnect") {
