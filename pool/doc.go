@@ -58,7 +58,7 @@
 //
 //	pooler.go    what the loops share; options
 //	worker.go    one loop: buffers, released servers
-//	shard.go     waiting, pairing, moving servers between loops, opening
+//	shard.go     waiting, pairing, moving servers between loops
 //	slots.go     limits; wait.go why a client waits
 //	budget.go    connections that pools share; share.go who gets how many of them
 //	seat.go      in which budgets servers count
@@ -76,7 +76,7 @@
 //	names.go     those of a client; unnamed.go the one without a name
 //	again.go     what is asked again after a table was altered; shape.go what results are like
 //	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlbatch.go in batches; sqlscan.go finds them in a text
-//	server.go    a server: opening, jobs, release
+//	server.go    a server: its states, release; opening.go how one is opened; job.go queries of pgweir's own
 //	reply.go     replies
 //	ledger.go    what a server owes
 //	hosts.go     which host a new server is looked for on; role.go whether it will do

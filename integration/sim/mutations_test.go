@@ -91,7 +91,7 @@ var mutations = []mutation{
 		"	if in && l.dropSyncs() {", "	if in && l.dropSyncs() && false {",
 	},
 	{
-		"a server keeps the parameters of the last client", "pool/server.go",
+		"a server keeps the parameters of the last client", "pool/job.go",
 		"	if c.vars == v.vars && c.extras == v.extras && !v.strayed {\n		return false\n", "	if v.status == wire.TxIdle {\n		return false\n",
 	},
 	{
