@@ -92,7 +92,7 @@ func (p *Pooler) reserve(q *Pool, a *ask) WaitReason {
 		a.seat = q.seat
 		had = a.seat.take(a.shard)
 	}
-	next := append(had, q.seat.all()...).nextLocked(a.now) // there may be room for more than one
+	next := append(had.nextLocked(a.now), q.seat.all().nextLocked(a.now)...) // there may be room for more than one
 	p.mu.Unlock()
 	if h == WaitNone {
 		wakeShards(next)
