@@ -74,7 +74,6 @@ func (l *loader) check() {
 	if key, text := checkMain(m); key != "" {
 		l.errorAt(l.settingAt(key), key+": "+text)
 	}
-	l.checkEffects()
 	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Severity == Error }) {
 		return // what follows may only be due to those
 	}
@@ -98,26 +97,6 @@ func (l *loader) warn(key, format string, args ...any) {
 // settingAt is where a setting was last set, or else the file without a line.
 func (l *loader) settingAt(key string) pos {
 	return cmp.Or(l.at[key], pos{file: l.path})
-}
-
-// checkEffects names the settings that ask for what does not happen yet.
-func (l *loader) checkEffects() {
-	for i := range Table {
-		s, v := &Table[i], l.snap.values[i]
-		if s.Effect != NotYet || !v.set || !s.Null && v.text == s.shownDefault() || slices.Contains(s.asNow, v.text) {
-			continue
-		}
-		l.warn(s.Name, "no effect yet: %s", s.Instead)
-	}
-}
-
-// shownDefault is the default as SHOW CONFIG prints it in the value column.
-func (s *Setting) shownDefault() string {
-	shown, _, err := s.set(new(Main), s.Default)
-	if err != nil {
-		panic("BUG: configs: default: " + err.Error())
-	}
-	return shown
 }
 
 // checkAuth warns where nobody, or somebody in particular, can't get in.

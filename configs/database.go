@@ -94,7 +94,6 @@ func newDatabase(name string) *Database {
 // param describes one key of a connect string.
 type param[T any] struct {
 	name, def, meaning string
-	instead            string // what happens while the key has no effect yet; "" when it has
 	set                func(t *T, value string) (note string, err error)
 }
 
@@ -115,9 +114,6 @@ func parseParams[T any](t *T, table []param[T], s string) (notes []string, err e
 		}
 		if note != "" {
 			notes = append(notes, note)
-		}
-		if table[i].instead != "" {
-			notes = append(notes, p.key+" has no effect yet: "+table[i].instead)
 		}
 	}
 	return notes, nil

@@ -51,7 +51,6 @@ A configuration is a file in PgBouncer's dialect, with sections ` + "`[pgbouncer
 - Numbers may be written as ` + "`0x…`; one that begins with `0`" + ` is octal.
 - Types: ` + "`bool` is 0 or 1, `sec` is seconds, with a fraction if need be and without a unit, `list`" + ` is separated by commas.
 - What changes *live* takes effect on RELOAD and SET; the rest takes effect at start.
-- A setting that has no effect yet is accepted, and named in a warning when it asks for something else than what happens.
 
 ## [pgbouncer]
 
@@ -120,9 +119,6 @@ func writeSettings(b *strings.Builder, table []Setting) {
 		if s.Restart {
 			changes = "at start"
 		}
-		if s.Effect == NotYet {
-			meaning += " *No effect yet: " + s.Instead + ".*"
-		}
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type(), def, changes, meaning)
 	}
 }
@@ -131,9 +127,6 @@ func writeParams[T any](b *strings.Builder, table []param[T]) {
 	b.WriteString("| key | default | meaning |\n|---|---|---|\n")
 	for _, p := range table {
 		meaning := cell(p.meaning)
-		if p.instead != "" {
-			meaning += " *No effect yet: " + p.instead + ".*"
-		}
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", p.name, p.def, meaning)
 	}
 }

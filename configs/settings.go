@@ -26,15 +26,6 @@ type Setting struct {
 	// Meaning is one line for docs/settings.md.
 	Meaning string
 
-	// Effect tells what the key does in this version. Instead completes "no
-	// effect yet: …" when Effect is NotYet.
-	Effect  Effect
-	Instead string
-
-	// asNow lists values besides the default that ask for what this version
-	// does anyway, though Effect is NotYet.
-	asNow []string
-
 	// min and max bound an int. Below min counts as min, with a warning, since
 	// PgBouncer takes any number; above max, where it is not 0, is an error.
 	min, max int
@@ -45,20 +36,6 @@ type Setting struct {
 	// field returns the address of the field of m, and thereby the type.
 	field func(m *Main) any
 }
-
-// Effect tells what becomes of a setting in this version of pgweir.
-type Effect uint8
-
-const (
-	// Works is the zero value: the setting does what its meaning says.
-	Works Effect = iota
-	// NotYet settings are read and checked, but nothing follows from them. Load
-	// warns of each one that asks for something else than what happens.
-	NotYet
-	// ByDesign settings are accepted and shown; there is nothing in pgweir for
-	// them to govern.
-	ByDesign
-)
 
 // Find returns the setting of that name in Table, or nil. Names are exact.
 func Find(name string) *Setting {

@@ -163,7 +163,6 @@ var Table = []Setting{
 	{
 		Name: "job_name", Default: "pgbouncer", Restart: true,
 		Meaning: "Name of the Windows service; accepted and shown.",
-		Effect:  ByDesign,
 		field:   func(m *Main) any { return &m.JobName },
 	},
 	{
@@ -264,7 +263,6 @@ var Table = []Setting{
 	{
 		Name: "pkt_buf", Default: "4096", Restart: true,
 		Meaning: "Bytes of a buffer for each active socket; accepted and shown, buffers are shared here.",
-		Effect:  ByDesign,
 		field:   func(m *Main) any { return &m.PktBuf },
 	},
 	{
@@ -310,7 +308,6 @@ var Table = []Setting{
 	{
 		Name: "sbuf_loopcnt", Default: "5",
 		Meaning: "Rounds of reading for one socket before the next one has its turn; accepted and shown, turns are bounded by bytes here.",
-		Effect:  ByDesign,
 		field:   func(m *Main) any { return &m.SBufLoopCnt },
 	},
 	{
@@ -421,7 +418,6 @@ var Table = []Setting{
 	{
 		Name: "suspend_timeout", Default: "10",
 		Meaning: "Limit of the SUSPEND command, which is gone as in PgBouncer 1.26; accepted and shown.",
-		Effect:  ByDesign,
 		field:   func(m *Main) any { return &m.SuspendTimeout },
 	},
 	{
