@@ -87,5 +87,5 @@
 //	info.go, stats.go, latency.go, log.go   what can be seen from outside
 //	histogram.go                counts of durations
 //	state.go, list.go           states; lists
-//	verify.go                   whether all of this holds, for tests
+//	verify.go                   whether all of this holds, for tests; served.go that whoever waits must
 package pool

@@ -21,7 +21,7 @@
 //	client.go      a client: connection, login, one batch after the other
 //	prepare.go     PREPARE, EXECUTE and DEALLOCATE, on both sides
 //	script.go      what a client sends: batches drawn from the seed
-//	oracle.go      what a client must get for it
+//	oracle.go      what a client must get for it; refusals.go which errors it may be told
 //	operator.go    the console: RELOAD, PAUSE, KILL, SHUTDOWN ...
 //	books.go       what is counted from outside: limits, cancels
 //
