@@ -112,8 +112,8 @@ func (s *Shard) checkClaim(h WaitReason, b *budget) {
 	if !s.held.lifted() && s.held != WaitPlan {
 		bug("%v is held by %v, would have to wait for %v, and would not hear that it is over", s, s.held, h)
 	}
-	if s.claims != b || b.coming() > b.rank(s) {
-		return // another limit holds it too, or something is on its way
+	if s.claims != b || b.coming() > b.rank(s) || s.resting {
+		return // another limit holds it too, something is on its way, or it looks again in a moment
 	}
 	now := s.w.now()
 	for _, q := range b.pools {

@@ -175,8 +175,10 @@ func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean re
 // prepareNothing is a PREPARE that can't fail but for the name.
 func prepareNothing(name string) string { return "PREPARE " + name + " AS SELECT" }
 
-// has reports whether the server will have st.
+// has reports whether the server will have st, which has to be as it is until the
+// text gets to it.
 func (r *rewriting) has(st *statement) bool {
+	r.used[st] = true
 	if there, known := r.there[st]; known || r.none {
 		return there
 	}
@@ -186,7 +188,6 @@ func (r *rewriting) has(st *statement) bool {
 // tell has the server told st if it lacks it. It reports false if that can't be
 // said in SQL.
 func (r *rewriting) tell(st *statement) bool {
-	r.used[st] = true
 	if r.has(st) {
 		return true
 	}
@@ -230,7 +231,7 @@ func (r *rewriting) makeRoom(out []byte) []byte {
 	v := r.v
 	more := 0
 	for st, there := range r.there {
-		if r.used[st] = true; there && v.prepared.of[st] == nil {
+		if there && v.prepared.of[st] == nil {
 			more++
 		}
 	}

@@ -261,4 +261,11 @@ func TestSQLStatementsAreBounded(t *testing.T) {
 	s.asked(join(closing("PGBOUNCER_3"), ask(`execute "PGBOUNCER_1"; PREPARE "PGBOUNCER_2" as select 'b';execute "PGBOUNCER_2"`)))
 	s.answers(reply('3'), done, tag("PREPARE"), done, idle)
 	a.gets(done, done, idle)
+	// What the text itself still needs is not closed for what it prepares, though
+	// it throws all away in between.
+	s.server.out, a.out = nil, nil
+	a.send(ask("deallocate b; deallocate all; prepare d as select 'd'"))
+	s.asked(join(closing("PGBOUNCER_1"), ask(`deallocate "PGBOUNCER_2"; deallocate all; prepare "PGBOUNCER_4" as select 'd'`)))
+	s.answers(reply('3'), tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), idle)
+	a.gets(tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), idle)
 }
