@@ -264,8 +264,8 @@ func TestSQLStatementsAreBounded(t *testing.T) {
 	// What the text itself still needs is not closed for what it prepares, though
 	// it throws all away in between.
 	s.server.out, a.out = nil, nil
-	a.send(ask("deallocate b; deallocate all; prepare d as select 'd'"))
-	s.asked(join(closing("PGBOUNCER_1"), ask(`deallocate "PGBOUNCER_2"; deallocate all; prepare "PGBOUNCER_4" as select 'd'`)))
-	s.answers(reply('3'), tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), idle)
-	a.gets(tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), idle)
+	a.send(ask("deallocate a; deallocate all; prepare d as select 'd'; prepare e as select 'e'"))
+	s.asked(join(closing(two), ask(`deallocate "PGBOUNCER_1"; deallocate all; prepare "PGBOUNCER_4" as select 'd'; prepare "PGBOUNCER_5" as select 'e'`)))
+	s.answers(reply('3'), tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), tag("PREPARE"), idle)
+	a.gets(tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), tag("PREPARE"), idle)
 }
