@@ -101,6 +101,7 @@ func (v *Server) jobDone() {
 			}
 			v.close(reason, true)
 			s.provide()
+			s.passOn()
 			return
 		}
 		if j == jobForget {

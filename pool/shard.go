@@ -204,7 +204,7 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 // take gives v, which is free and in no list of free ones yet, to the oldest
 // waiter of the pool, or keeps it idle.
 func (s *Shard) take(v *Server) {
-	p := s.pool
+	p, checked := s.pool, v.state == ServerTested
 	if s.paused() {
 		v.close("pause mode", true)
 		return
@@ -212,6 +212,9 @@ func (s *Shard) take(v *Server) {
 	if v.obsolete() {
 		v.close("obsolete connection", true)
 		s.provide()
+		if checked {
+			s.passOn()
+		}
 		return
 	}
 	since, at := p.oldestElsewhere(s.w.index)
@@ -224,13 +227,11 @@ func (s *Shard) take(v *Server) {
 		s.welcomeWaiters()
 	}
 	if c := s.waiting.head; c != nil && c.login == nil {
-		checked := v.state == ServerTested
 		if s.pair(c, v) {
 			c.proceed()
 		}
-		s.help()
-		if checked && since != 0 && s.tested.n == 0 {
-			s.testElsewhere() // v may have been checked for the waiter there
+		if s.help(); checked {
+			s.passOn()
 		}
 		return
 	}
@@ -404,6 +405,15 @@ func (s *Shard) help() {
 	}
 	if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 {
 		s.test()
+	}
+}
+
+// passOn has another server checked after one that may have been checked for a
+// waiter elsewhere, and will not get there.
+func (s *Shard) passOn() {
+	s.help()
+	if since, _ := s.pool.oldestElsewhere(s.w.index); since != 0 && s.tested.n == 0 {
+		s.testElsewhere()
 	}
 }
 
