@@ -68,6 +68,9 @@ input:
 			c.disconnect(true, "broken "+packetName(typ)+" packet")
 			return
 		}
+		if v := c.server; v != nil && typ == wire.Describe && size > len(b)-i && v.bound.st != nil && size <= maxNames {
+			break input // see describesBound
+		}
 		if c.server == nil {
 			if e != 0 && c.tooFull() {
 				c.keepInput(b[i:])

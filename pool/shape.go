@@ -94,7 +94,7 @@ func (v *Server) describing(used ref, name []byte) ref {
 }
 
 // describesBound reports whether msg is a Describe of the portal that was bound
-// last, and its answer is of interest.
+// last, and its answer is of interest. It has to be there whole.
 func (v *Server) describesBound(typ byte, msg []byte) bool {
 	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && describesPortal(msg, v.bound.portal)
 }

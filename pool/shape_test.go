@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/pgweir/pgweir/wire"
@@ -35,7 +36,9 @@ func TestShapeIsAskedFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, a := newStage(t, "")
-			a.send(first.asks)
+			for piece := range slices.Chunk(first.asks, 1) { // in the worst of ways
+				a.send(piece)
+			}
 			s.answers(first.answer)
 			a.gets(first.answer)
 			s.server.out = nil
