@@ -39,18 +39,7 @@ const lookupSQL = `
 // asks each of them for a password too.
 func TestAuthQuery(t *testing.T) {
 	begin(t)
-	s, err := sandbox.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Exec(testContext(t), lookupSQL); err != nil {
-		t.Fatal(err)
-	}
+	db := strict(t, lookupSQL)
 	start := func(authType string, more map[string]string) *pooler.Pooler {
 		settings := map[string]string{
 			"auth_type": authType, "pool_mode": "transaction", "auth_user": "looker", "auth_dbname": "who", "verbose": "3",

@@ -16,7 +16,6 @@ import (
 	"github.com/pgweir/pgweir/integration/certificates"
 	"github.com/pgweir/pgweir/integration/pooler"
 	"github.com/pgweir/pgweir/integration/postgres"
-	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // directory is an LDAP server that knows passwords by DN. It answers a search
@@ -122,18 +121,7 @@ func (d *directory) talk(conn net.Conn) {
 // Postgres that asks for the same ones.
 func TestLDAP(t *testing.T) {
 	begin(t)
-	s, err := sandbox.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Exec(testContext(t), "create role nina login password 'tulip'; create role twin login password 'tulip'"); err != nil {
-		t.Fatal(err)
-	}
+	db := strict(t, "create role nina login password 'tulip'; create role twin login password 'tulip'")
 	ca := certificates.NewAuthority("authority")
 	config := func(a *certificates.Authority, host string) *tls.Config {
 		cert, err := tls.X509KeyPair(a.Issue(certificates.Options{Name: host, Hosts: []string{host}}))
@@ -244,7 +232,7 @@ func TestLDAP(t *testing.T) {
 		Databases: []string{fmt.Sprintf("%s = host=%s port=%d auth_user=nina", postgres.Database, db.Host, db.Port)},
 		Userlist:  map[string]string{"nina": "tulip"},
 	})
-	_, err = pgconn.Connect(testContext(t), p.DSN("otto", "tulip", postgres.Database))
+	_, err := pgconn.Connect(testContext(t), p.DSN("otto", "tulip", postgres.Database))
 	if err == nil || !strings.Contains(err.Error(), "bouncer config error") {
 		t.Errorf("LDAP together with auth_user: %v", err)
 	}

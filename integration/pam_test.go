@@ -16,7 +16,6 @@ import (
 
 	"github.com/pgweir/pgweir/integration/pooler"
 	"github.com/pgweir/pgweir/integration/postgres"
-	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // pamRules has pam_exec ask a script, so that the test says who gets in, and
@@ -77,18 +76,7 @@ func TestPAM(t *testing.T) {
 		t.Skip("PAM needs a C compiler: ", err)
 	}
 	begin(t)
-	s, err := sandbox.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Exec(testContext(t), "create role nina login password 'pam-tulip'; create role otto login password 'pam-rose'"); err != nil {
-		t.Fatal(err)
-	}
+	db := strict(t, "create role nina login password 'pam-tulip'; create role otto login password 'pam-rose'")
 	name := fmt.Sprintf("pamscript%d", serial.Add(1))
 	seen, free := suite.sandbox.Path(name+".seen"), suite.sandbox.Path(name+".free")
 	script := write(t, suite.sandbox, name, fmt.Appendf(nil, pamScript, seen, free))

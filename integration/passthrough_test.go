@@ -168,18 +168,7 @@ func TestPassthrough(t *testing.T) {
 // TestPassthroughHBA has the HBA file choose the method.
 func TestPassthroughHBA(t *testing.T) {
 	begin(t)
-	s, err := sandbox.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Exec(testContext(t), "create role nina login password 'tulip'; create role otto login password 'rose'"); err != nil {
-		t.Fatal(err)
-	}
+	db := strict(t, "create role nina login password 'tulip'; create role otto login password 'rose'")
 	hba := write(t, suite.sandbox, fmt.Sprintf("hba%d.conf", serial.Add(1)), []byte(
 		"host pgbouncer all all md5\nlocal all all passthrough\nhost all nina all passthrough\nhost all otto all scram-sha-256\n"))
 	p := startPooler(t, pooler.Config{

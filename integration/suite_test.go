@@ -255,3 +255,22 @@ func eventually(t *testing.T, what string, check func() error) {
 		}
 	}
 }
+
+// strict is a Postgres of the test's own that asks for passwords over TCP, by
+// SCRAM, with the roles that the SQL makes.
+func strict(t *testing.T, roles string) *postgres.Cluster {
+	t.Helper()
+	s, err := sandbox.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	db, err := postgres.Start(testContext(t), s, postgres.Options{HBA: "local all all trust\nhost all all all scram-sha-256\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Exec(testContext(t), roles); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
