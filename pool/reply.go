@@ -12,7 +12,7 @@ import (
 const maxMessage = 1<<30 + 8<<10
 
 // maxWhole is the longest message of a server that is put together before it
-// is looked at: a ParameterStatus, or an error that answers pgweir itself.
+// is looked at: a ParameterStatus, or an error.
 const maxWhole = 64 << 10
 
 // Data implements wire.Handler. Nobody is given a server before the read is
@@ -139,10 +139,8 @@ func (v *Server) torn() bool { return v.remain > 0 && !v.swallow }
 // wantsWhole reports whether look has to see a message of that type whole.
 func (v *Server) wantsWhole(typ byte, size int) bool {
 	switch typ {
-	case wire.ReadyForQuery, wire.ParameterStatus:
+	case wire.ReadyForQuery, wire.ParameterStatus, wire.ErrorResponse: // which may tell one of pgweir's names
 		return size <= maxWhole
-	case wire.ErrorResponse:
-		return size <= maxWhole && (v.client == nil || v.job == jobSets || v.client.tracks())
 	case wire.CommandComplete:
 		return size <= longTag
 	case wire.RowDescription:
