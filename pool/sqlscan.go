@@ -24,6 +24,13 @@ type sqlStatement struct {
 	name          string // as Postgres reads it
 }
 
+// onlyExecutes reports whether s, which was found in text, is an EXECUTE that
+// stands within no other statement: its rows are those of what it executes.
+func (s sqlStatement) onlyExecutes(text []byte) bool {
+	const word = "execute"
+	return s.verb == sqlExecute && strings.EqualFold(string(text[s.at:min(s.at+len(word), len(text))]), word)
+}
+
 // sqlWords are the words that such a statement may begin with.
 var sqlWords = [...]string{"prepare", "execute", "explain", "deallocate", "discard", "create"}
 
