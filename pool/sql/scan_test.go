@@ -96,13 +96,13 @@ func shown(text string, conforming bool) string {
 
 func TestOnlyExecutes(t *testing.T) {
 	for text, want := range map[string]bool{
-		"execute a":                   true,
+		"execute a":                     true,
 		" /* x */ EXECUTE \"A\" (1, 2)": true,
-		"explain execute a":           false,
-		"explain (analyze) execute a": false,
-		"create table x as execute a": false,
-		"prepare a as select 1":       false,
-		"deallocate a":                false,
+		"explain execute a":             false,
+		"explain (analyze) execute a":   false,
+		"create table x as execute a":   false,
+		"prepare a as select 1":         false,
+		"deallocate a":                  false,
 	} {
 		list, _ := Statements([]byte(text), true)
 		if len(list) != 1 || list[0].OnlyExecutes([]byte(text)) != want {
