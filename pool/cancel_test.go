@@ -73,3 +73,28 @@ func TestCancelAsTheSession(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelOfAYoungQuery has a request come right after its query was sent, for
+// which a server had to be set up first: it waits as if there had been no setting.
+func TestCancelOfAYoungQuery(t *testing.T) {
+	s, _ := newStage(t, "")
+	b := s.connect().startup("user", "alice", "database", "app", "application_name", "other")
+	var key string
+	for _, m := range b.wantWelcome() {
+		if m.typ == wire.BackendKeyData {
+			key = m.body
+		}
+	}
+	s.dialer.sent = nil
+	b.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+	s.pass(time.Second) // which the parameters take
+	s.answers(wire.AppendCommandComplete(nil, "SET"), wire.AppendParameterStatus(nil, "application_name", "other"), idle)
+	s.cancelRequest(key)
+	if len(s.dialer.sent) > 0 {
+		t.Fatalf("sent %q before the server can have begun with the query", s.dialer.sent)
+	}
+	s.pass(time.Second)
+	if len(s.dialer.sent) != 1 {
+		t.Errorf("sent %q", s.dialer.sent)
+	}
+}

@@ -91,6 +91,7 @@ func (v *Server) jobDone() {
 		if v.setVars(c) {
 			return // the server's own configuration changed meanwhile
 		}
+		v.since = w.now() // the query is sent now, which cancelUnderway has to know
 		c.proceed()
 		s.varsTold(v)
 	case jobReset, jobForget, jobCheck:

@@ -13,6 +13,7 @@ type books struct {
 	open      []*opened      // servers, those being opened included
 	crashes   int            // sessions that ended without being asked to
 	kills     int            // KILLs and removed databases
+	lost      int            // cancel requests that did not come through, and need not
 	swallowed map[tag]int    // Syncs that a COPY has ignored
 	refused   map[string]int // clients, by what they were told at the end
 	grown     []*Conn        // whose queue has grown in this step

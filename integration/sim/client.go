@@ -452,8 +452,9 @@ func (c *client) tag() tag {
 	return tag{c.id, c.n}
 }
 
-// requestCancel sends a cancel request for key over a connection of its own.
-func (w *World) requestCancel(key []byte, why string) {
+// requestCancel sends a cancel request for key over a connection of its own, and
+// calls sent when it has sent the whole of it.
+func (w *World) requestCancel(key []byte, why string, sent func()) {
 	q := &canceller{w: w}
 	q.k = w.dial("cancel "+why, q, w.drawPace(false))
 	l := pick(w, w.loops...)
@@ -468,6 +469,7 @@ func (w *World) requestCancel(key []byte, why string) {
 			return
 		}
 		q.k.send(p)
+		sent()
 		switch w.rng.IntN(5) {
 		case 0:
 			w.after(w.between(0, 20*time.Millisecond), q.k.hangUp)
@@ -499,6 +501,7 @@ func (q *canceller) read(p []byte) {
 	}
 	// Before its request has come it is a client that logs in, as others are.
 	told := func(reason string) bool { return strings.Contains(string(p), reason) }
+	q.w.books.lost++
 	if p[0] != wire.ErrorResponse || !told("connections") && !told("client_login_timeout") && !told("admin forced disconnect") {
 		q.w.failf("%v is told %s", q.k, show(p))
 	}

@@ -98,6 +98,9 @@ func (c *Conn) transmit(p []byte) {
 	if k.eof { // the peer takes nothing any more
 		return
 	}
+	if b, ok := k.peer.(*backend); ok && b.rests() && len(c.queue)+len(k.in) == 0 {
+		k.asked = c.w.now
+	}
 	n := 0
 	if len(c.queue) == 0 {
 		n = max(0, min(len(p), k.pace.window-len(k.out)))

@@ -108,6 +108,9 @@ func (d dialer) Cancel(r dial.Request, host string, key []byte, timeout time.Dur
 	end := func(err error) {
 		if !over {
 			over = true
+			if err != nil {
+				w.books.lost++
+			}
 			w.tracef("cancel request to %x: done: %v", key, err)
 			done(err)
 		}
@@ -138,6 +141,7 @@ func (d dialer) Cancel(r dial.Request, host string, key []byte, timeout time.Dur
 				return
 			}
 			w.tracef("cancel request to %x: sent", key)
+			w.pg.cancelSent(key)
 			w.after(w.between(0, slow), func() {
 				w.pg.cancel(key)
 				w.after(w.between(0, time.Millisecond), func() { end(nil) })

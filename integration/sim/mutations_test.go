@@ -176,7 +176,7 @@ var mutations = []mutation{
 // and expects the simulator to notice.
 func TestMutations(t *testing.T) {
 	noticed := regexp.MustCompile(`seed (\d+ failed .*)|panic: test timed out`)
-	testMutations(t, mutations, noticed, "-timeout=2m", "./integration/sim", "-run", "TestSeeds", "-args", fmt.Sprintf("-seeds=%d", *mutationsFlag))
+	testMutations(t, mutations, noticed, "-timeout=2m", "./integration/sim", "-run", "TestSeeds", "-args", fmt.Sprintf("-seeds=%d", *mutationsFlag), "-failures=1")
 }
 
 // testMutations breaks the rules in a copy of the module, one at a time, and

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -202,6 +203,47 @@ func (p *Postgres) calmDown() {
 		}
 	}
 }
+
+// rests reports whether b has nothing to do and is between two transactions, as
+// far as the pooler's bytes have reached it.
+func (b *backend) rests() bool {
+	return b.running == nil && b.copy == nil && b.saved == nil && b.status == wire.TxIdle && !b.skip && len(b.in)+len(b.k.out) == 0
+}
+
+// underway is how long after its query was sent a session is not to be sent a
+// cancel request, less what the pooler's clock may lag behind.
+const underway = 45 * time.Millisecond
+
+// cancelSent checks that a cancel request which is sent now does not come before
+// the session can have begun with the query that it is for: it would be lost.
+func (p *Postgres) cancelSent(key []byte) {
+	b := p.byKey(key)
+	if b == nil || b.running != nil || b.copy != nil || b.saved != nil {
+		return
+	}
+	if age := p.w.now.Sub(b.k.asked); len(b.in)+len(b.k.out) > 0 && age < underway {
+		p.w.failf("%v is sent a cancel request for what it was asked %v ago, and has not begun with", b.k, age)
+	}
+}
+
+// mustStop expects that a query of c's which hangs now has been stopped by the
+// cancel request that is sent now, unless a request was refused meanwhile.
+func (p *Postgres) mustStop(c *client) {
+	for _, b := range p.backends {
+		r, lost := b.running, p.w.books.lost
+		if r == nil || !r.endless || r.tag.client != c.id {
+			continue
+		}
+		p.w.after(inTime, func() {
+			if b.running == r && p.w.books.lost == lost {
+				p.w.failf("%v: nothing has stopped %v, %v after a cancel request", b.k, r.tag, inTime)
+			}
+		})
+	}
+}
+
+// inTime is how long a cancel request may take to stop a query.
+const inTime = 3 * time.Second
 
 // cancel is the signal that a cancel request makes.
 func (p *Postgres) cancel(key []byte) {

@@ -175,7 +175,7 @@ func (c *client) perhapsCancel(d time.Duration) bool {
 	w.after(w.between(0, d), func() {
 		if c.stage == stageReady {
 			c.cancels++
-			w.requestCancel(c.key, c.k.name)
+			w.requestCancel(c.key, c.k.name, func() { w.pg.mustStop(c) })
 		}
 	})
 	return true

@@ -104,7 +104,7 @@ func (w *World) strangeCancels() {
 	for i := range key {
 		key[i] = byte(w.rng.Uint32())
 	}
-	w.requestCancel(key, "of nobody")
+	w.requestCancel(key, "of nobody", func() {})
 	w.after(w.between(0, 2*time.Second), w.strangeCancels)
 }
 

@@ -13,9 +13,10 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("seed", 0, "TestSeed: the `seed` to run again, with a trace under -v")
-	seedsFlag = flag.Int("seeds", 1000, "TestSeeds: how many seeds to run")
-	fromFlag  = flag.Uint64("from", 1, "TestSeeds: the first seed")
+	seedFlag     = flag.Uint64("seed", 0, "TestSeed: the `seed` to run again, with a trace under -v")
+	seedsFlag    = flag.Int("seeds", 1000, "TestSeeds: how many seeds to run")
+	fromFlag     = flag.Uint64("from", 1, "TestSeeds: the first seed")
+	failuresFlag = flag.Int("failures", 20, "TestSeeds: how many seeds may fail until it has seen enough")
 )
 
 // TestSeed runs one seed again.
@@ -64,7 +65,7 @@ type progress struct {
 func (p *progress) next() (seed uint64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.begun == *seedsFlag || p.failures >= maxFailures {
+	if p.begun == *seedsFlag || p.failures >= *failuresFlag {
 		return 0, false
 	}
 	p.begun++
@@ -87,9 +88,6 @@ func (p *progress) over(text string, steps int) {
 		fmt.Printf("%d seeds, %.0f a second, %d failed\n", p.done, float64(p.done)/p.told.Sub(p.start).Seconds(), p.failures)
 	}
 }
-
-// maxFailures is how many seeds may fail until TestSeeds has seen enough.
-const maxFailures = 20
 
 // simulate runs one seed, which must not fail.
 func simulate(t *testing.T, seed uint64, trace func(string)) {

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/secure"
 )
 
@@ -35,6 +36,8 @@ type socket struct {
 	shake  *shake         // the peer's handshake; nil before and after
 	far    *secure.Stream // the peer's end of the session; nil in clear
 	deaf   bool           // the peer has given up on a handshake
+
+	asked wire.Time // when the pooler has last written to a peer to which nothing was owed
 
 	in     []byte // from the peer, not yet read by the pooler
 	out    []byte // from the pooler, not yet read by the peer
