@@ -223,7 +223,7 @@ func (c *client) script() {
 		case w.mayLeak():
 			c.prepare()
 		default:
-			pick(w, c.prepare, c.sqlPrepared, c.sqlPrepared, c.stale)()
+			pick(w, c.prepare, c.sqlPrepared, c.sqlPrepared, c.stale, c.apart)()
 		}
 		return
 	}
@@ -413,6 +413,25 @@ func (c *client) transaction() {
 			}
 		})
 	}
+}
+
+// apart parses the unnamed statement in one batch, once or twice, and binds it in
+// the next, as lib/pq does.
+func (c *client) apart() {
+	var s *stmt
+	for range 1 + c.w.rng.IntN(2) {
+		c.wait(func() {
+			if s = c.parse("", fmt.Sprintf("select %v", c.tag())); c.w.chance(2) {
+				c.describe('S', "", s)
+			}
+			c.sync()
+		})
+	}
+	c.wait(func() {
+		c.bind("", "", s, "")
+		c.execute("", s, 0, 0)
+		c.sync()
+	})
 }
 
 // session leaves something behind in the session.
