@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,26 +215,45 @@ func (p psql) copy(ctx context.Context, tag string) error {
 }
 
 // cancel interrupts psql until its query has ended. That ends psql as well, when
-// it reads a script.
+// it reads a script. Where an interrupt comes before the query, psql ends without
+// a word, and it is tried again.
 func (p psql) cancel(ctx context.Context, tag string) error {
+	for ctx.Err() == nil {
+		stderr, err := p.interrupt(ctx, tag)
+		if strings.Contains(stderr, "canceling statement due to user request") {
+			return p.script(ctx, tag, fmt.Sprintf("select '%s';", tag), tag)
+		}
+		if ended, ok := errors.AsType[*exec.ExitError](err); !ok || stderr != "" || ended.ExitCode() != psqlInterrupted {
+			return errors.Join(err, errors.New(stderr))
+		}
+	}
+	return ctx.Err()
+}
+
+// psqlInterrupted is the exit status of a psql whose script was ended by an
+// interrupt or an error.
+const psqlInterrupted = 3
+
+// interrupt runs psql with a long query, and interrupts it until it has ended.
+func (p psql) interrupt(ctx context.Context, tag string) (stderr string, err error) {
 	command, err := p.command(false)
 	if err != nil {
-		return err
+		return "", err
 	}
 	cmd := newCommand(ctx, command, p.env(tag))
 	cmd.Stdin = strings.NewReader("\\echo ready\nselect pg_sleep(60);\n")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	var said strings.Builder
+	cmd.Stderr = &said
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return "", err
 	}
 	// Before it is ready, an interrupt would end psql without a query.
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		return errors.Join(fmt.Errorf("psql says %q: %w", line, err), cmd.Wait(), errors.New(stderr.String()))
+		return "", errors.Join(fmt.Errorf("psql says %q: %w", line, err), cmd.Wait(), errors.New(said.String()))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -242,13 +262,10 @@ func (p psql) cancel(ctx context.Context, tag string) error {
 	for {
 		select {
 		case err := <-ended:
-			if !strings.Contains(stderr.String(), "canceling statement due to user request") {
-				return errors.Join(err, errors.New(stderr.String()))
-			}
-			return p.script(ctx, tag, fmt.Sprintf("select '%s';", tag), tag)
+			return said.String(), err
 		case <-again.C:
 			if err := cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				return err
+				return "", errors.Join(err, cmd.Process.Kill(), <-ended)
 			}
 		}
 	}
