@@ -95,6 +95,26 @@ func TestRoleOfIdle(t *testing.T) {
 	}
 }
 
+// TestRoleThatIsNotTold: a server that can't say what it is goes, and says nothing
+// about others.
+func TestRoleThatIsNotTold(t *testing.T) {
+	w, c, first := newRoles(t, "")
+	c.send(wire.AppendQuery(nil, "begin"))
+	d := w.connect().startup("user", "alice", "database", "app").send(wire.AppendQuery(nil, "begin"))
+	second := w.logIn("a")
+	w.answers(second, "")
+	d.read()
+	w.pass(1100 * time.Millisecond)
+	w.asked(second)
+	second.in = append(second.in, join(failed, idle)...)
+	w.settle()
+	w.asked(first)
+	w.answers(first, "")
+	if got := types(c.read()); got != "CZ" || first.closed || !second.closed {
+		t.Errorf("the client got %q; closed: its server %v, the one that did not answer %v", got, first.closed, second.closed)
+	}
+}
+
 // TestRoleOfBusy: where no server is ever idle one is asked when it is released.
 func TestRoleOfBusy(t *testing.T) {
 	w, c, server := newRoles(t, "")
