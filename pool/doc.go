@@ -66,7 +66,7 @@
 //	refusal.go   what follows when it is full; plans.go SHOW PLANS, limits of clients
 //	startup.go   a client's first packets; login.go who it is; welcome.go the end of that
 //	encrypt.go   TLS towards clients; console.go the console's clients
-//	extras.go    startup parameters that are not tracked
+//	extras.go    startup parameters that are not tracked; pool/params has how they are kept
 //	replication.go  clients that speak to a walsender of their own
 //	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
@@ -81,7 +81,6 @@
 //	ledger.go    what a server owes
 //	hosts.go     which host a new server is looked for on; role.go whether it will do
 //	cancel.go    cancel requests; peers.go those that are another process's
-//	vars.go      tracked parameters
 //	janitor.go   what happens because time has passed
 //	control.go   PAUSE, KILL, RELOAD, shutdown; drain.go the gentle one
 //	info.go, stats.go, latency.go, log.go   what can be seen from outside
