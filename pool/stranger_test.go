@@ -204,4 +204,3 @@ func TestWhoseWords(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
-
