@@ -407,7 +407,7 @@ func TestAuthQueryGivenUp(t *testing.T) {
 		{"client_login_timeout", "client_login_timeout = 3", func(w *world, _ *client) { w.pass(4 * time.Second) }, false},
 		{"nobody waits", "", func(w *world, c *client) { c.leave(); w.pass(6 * time.Second) }, false},
 		{"query_timeout", "query_timeout = 3", func(w *world, _ *client) { w.pass(4 * time.Second) }, false},
-		{"KILL", "", func(w *world, _ *client) { w.outside(func() { w.p.Kill("app") }) }, false},
+		{"KILL", "", func(w *world, _ *client) { w.outside(func() { w.p.Kill("app") }); w.pass(time.Second) }, false},
 		{"shutdown", "", stop(pool.ShutdownWaitForClients), true},
 		{"drain", "", stop(pool.ShutdownDrain), true},
 		{"the grace is over", "sigterm_grace = 0", func(w *world, _ *client) { w.p.Shutdown(pool.ShutdownDrain); w.pass(time.Second) }, true},

@@ -20,18 +20,25 @@ func (v *Server) recall() {
 	if c == nil || c.lookup() == nil || v.ledger.clear() || v.key == nil {
 		return
 	}
-	p := v.shard.w.p
+	w, p := v.shard.w, v.shard.w.p
 	v.recalled = true
 	p.recalls.Add(1)
-	prefix := v.prefix()
-	p.opts.Dialer.Cancel(v.cancelOrder(), v.host, v.key, recallFor, func(send func(bool)) { send(true) }, func(err error) {
-		if err != nil {
-			p.log.Log(Warning, prefix, "failed to cancel an auth_query that was given up: "+err.Error())
-		}
-		if p.recalls.Add(-1) == 0 && p.leaving.Load() {
-			p.stop()
-		}
-	})
+	prefix, order := v.prefix(), v.cancelOrder()
+	send := func() {
+		p.opts.Dialer.Cancel(order, v.host, v.key, recallFor, func(send func(bool)) { send(true) }, func(err error) {
+			if err != nil {
+				p.log.Log(Warning, prefix, "failed to cancel an auth_query that was given up: "+err.Error())
+			}
+			if p.recalls.Add(-1) == 0 && p.leaving.Load() {
+				p.stop()
+			}
+		})
+	}
+	if wait := underway - w.now().Sub(max(c.queryStart, v.since)); wait > 0 {
+		p.opts.After(wait, send)
+		return
+	}
+	send()
 }
 
 // cancelOrder says how a cancel request gets to v's server: the way of the
