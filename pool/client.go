@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -27,8 +28,8 @@ type Client struct {
 	names  map[string]*statement // see names.go; nil if none
 	held   []byte                // input that could not be dealt with yet, in order
 	remain int                   // bytes of the message that is passing through; dropped without a server
-	vars   vars
-	extras extras
+	vars   params.Values
+	extras params.Extras
 
 	state     ClientState
 	busy      bool // a query is in flight: from its first message to the last reply
@@ -257,6 +258,7 @@ func (c *Client) end(reason string, spoke bool) {
 		c.shard.publishWaiters()
 	}
 	if v != nil {
+		v.recall()
 		c.server, v.client = nil, nil
 		v.abandoned(c.remain > 0)
 	}
@@ -276,6 +278,8 @@ func (v *Server) abandoned(midway bool) {
 	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
+	case v.recalled:
+		v.close("auth_query was given up", false)
 	case v.replication != replicatesNot:
 		v.close("client disconnect", !midway)
 	case midway || v.conn.Queued() > 0:

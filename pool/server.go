@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -52,17 +53,18 @@ type Server struct {
 	retired  bool // its address is not to be used any more
 	fits     bool // jobRole: it is what the entry wants
 	standby  bool // it was one when it was logged in, and the entry prefers those
+	recalled bool // what it does is being cancelled, and it is closed
 
 	replication replication // of the one client that it was opened for
 
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
-	vars      vars
-	before    vars // jobSets: what they were
-	extras    extras
-	had       extras // jobSets: what they were
-	strayed   bool   // somebody else may have changed what extras tells
+	vars      params.Values
+	before    params.Values // jobSets: what they were
+	extras    params.Extras
+	had       params.Extras // jobSets: what they were
+	strayed   bool          // somebody else may have changed what extras tells
 	id        uint64
 	key       []byte    // for cancel requests
 	name      string    // of the host, as configured
@@ -233,7 +235,7 @@ func (v *Server) close(reason string, polite bool) {
 	v.shard.w.drop(v.part)
 	v.part = nil
 	v.forgetStatements()
-	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
+	if (polite && v.ledger.clear() && v.remain == 0 || v.recalled) && v.conn.Queued() == 0 {
 		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
 		lingers = v.leave()
 	} else {
