@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -163,6 +164,22 @@ var mutations = []mutation{
 		"st.holders == 0 && t.byKey", "st.holders < 0 && t.byKey",
 	},
 	{
+		"what is executed makes room for what executes it", "pool/prepared.go",
+		"limit = max(limit, 2)", "limit = max(limit, 1)",
+	},
+	{
+		"a cancel request does not wait until its query is under way", "pool/cancel.go",
+		"	if wait <= 0 {\n", "	if wait <= underway {\n",
+	},
+	{
+		"a cancel request that waits is forgotten", "pool/cancel.go",
+		"		s.w.loop.Post(func() { r.finishOr(from, s.cancelIfMeant(r, from)) })\n", "		_ = s.w.loop\n",
+	},
+	{
+		"a query counts as sent before the parameters are told", "pool/job.go",
+		"		v.since = w.now() // the query is sent now, which cancelUnderway has to know\n", "",
+	},
+	{
 		"a drain does not wait for the end of a transaction", "pool/drain.go",
 		"v.status == wire.TxIdle && v.ledger", "v.ledger",
 	},
@@ -170,6 +187,20 @@ var mutations = []mutation{
 		"a buffer is given back before it was read", "pool/client.go",
 		"		c.take(b)\n		c.w.drop(b)\n", "		c.w.drop(b)\n		c.take(b)\n",
 	},
+}
+
+// TestMutationsApply checks that each rule that is to be broken stands where it is
+// looked for, once.
+func TestMutationsApply(t *testing.T) {
+	for _, m := range slices.Concat(mutations, shareMutations, ruleMutations) {
+		text, err := os.ReadFile(filepath.Join("../..", m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), m.find); n != 1 {
+			t.Errorf("%s: %q is %d times in %s", m.name, m.find, n, m.file)
+		}
+	}
 }
 
 // TestMutations breaks the pooler in a copy of the module, one rule at a time,

@@ -1,0 +1,70 @@
+package sim
+
+import (
+	"regexp"
+	"testing"
+)
+
+// ruleMutations break rules of which a run of the simulator sees too little, one
+// at a time: of hosts and passwords, of what texts mean, of what is rare. The
+// tests of package pool must notice each.
+var ruleMutations = []mutation{
+	{
+		"a statement is shared whatever its client's search_path", "pool/meaning.go",
+		"	addIf(true, \"search_path\")\n", "	addIf(false, \"search_path\")\n",
+	},
+	{
+		"a statement is shared whatever its client's dates look like", "pool/meaning.go",
+		"literals := sql.MayHaveLiterals(text)", "literals := sql.MayHaveLiterals(text) && false",
+	},
+	{
+		"a statement is shared whatever a backslash means", "pool/meaning.go",
+		"addIf(bytes.IndexByte(text, '\\\\') >= 0, ", "addIf(bytes.IndexByte(text, '\\\\') >= 0 && false, ",
+	},
+	{
+		"a statement is shared whatever its client has asked for at login", "pool/meaning.go",
+		"if slices.Contains(extrasOfMeaning[:], e.Name) {", "if false && slices.Contains(extrasOfMeaning[:], e.Name) {",
+	},
+	{
+		"a role query that fails speaks for the whole host", "pool/role.go",
+		"	case v.jobError != \"\" || v.status != wire.TxIdle:\n", "	case false:\n",
+	},
+	{
+		"a busy server is never asked what it is", "pool/server.go",
+		"if v.state == ServerLoose && v.roleDue() {", "if v.state == ServerLoose && v.roleDue() && false {",
+	},
+	{
+		"a silent server is waited for", "pool/role.go",
+		"	if !v.probed() || !late(", "	if true || !v.probed() || !late(",
+	},
+	{
+		"a password is tried over any connection", "pool/passthrough.go",
+		"	case !c.unix && !c.encrypted():\n", "	case false:\n",
+	},
+	{
+		"a password is right that is not the one known", "pool/passthrough.go",
+		"		case !fits:\n			c.try(nil)", "		case !fits && false:\n			c.try(nil)",
+	},
+	{
+		"a password is right for ever", "pool/passthrough.go",
+		"		case late(c.w.now(), ", "		case false && late(c.w.now(), ",
+	},
+	{
+		"a password that was refused is tried again at once", "pool/passthrough.go",
+		"		if w.p.guesses.refused(l.tried, w.now()) {", "		if false && w.p.guesses.refused(l.tried, w.now()) {",
+	},
+	{
+		"a server that is not what the entry wants any more is kept", "pool/role.go",
+		"	case !v.fits:\n", "	case !v.fits && false:\n",
+	},
+	{
+		"the other servers of its host are kept", "pool/role.go",
+		"				v.retired = true\n", "				_ = v.retired\n",
+	},
+}
+
+// TestRuleMutations is TestMutations for those.
+func TestRuleMutations(t *testing.T) {
+	noticed := regexp.MustCompile(`--- FAIL: Test\S+|panic: .*`)
+	testMutations(t, ruleMutations, noticed, "-timeout=60s", "./pool")
+}
