@@ -486,6 +486,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	for _, d := range removed {
 		p.drop(d)
 	}
+	p.turnForwards()
 	p.each(func(w *Worker) {
 		for _, s := range w.all { // a limit may have been raised
 			s.provide()
