@@ -292,7 +292,7 @@ type Pool struct {
 // that before it looks for waiters elsewhere: so at least one of two that do
 // so at the same time sees the other.
 type lane struct {
-	oldest atomic.Int64 // wire.Time since when the oldest waiter waits, 0 if none does
+	oldest atomic.Int64 // wire.Time since when the oldest waiter waits for a server like these, 0 if none does
 	idle   atomic.Int32 // idle servers
 	used   atomic.Int32 // servers to be checked before they are used again
 	spare  atomic.Int64 // wire.Time since when the longest unused server is idle, 0 if none is
