@@ -75,7 +75,7 @@
 //	statements.go  prepared statements; meaning.go what is the same; prepared.go those of a server
 //	names.go     those of a client; unnamed.go the one without a name
 //	again.go     what is asked again after a table was altered; shape.go what results are like
-//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE; sqlbatch.go in batches; sqlscan.go finds them in a text
+//	sqlnames.go  PREPARE, EXECUTE, DEALLOCATE, which pool/sql finds; sqlbatch.go in batches
 //	server.go    a server: its states, release; opening.go how one is opened; job.go queries of pgweir's own
 //	reply.go     replies
 //	ledger.go    what a server owes

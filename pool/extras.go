@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unique"
 
+	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -76,9 +77,9 @@ func appendExtras(dst []byte, have, want extras, anew bool) []byte {
 		dst = append(append(append(dst, "SET "...), e.name...), '=')
 		switch e.name {
 		case "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries":
-			dst = appendNames(dst, e.value)
+			dst = sql.AppendNames(dst, e.value)
 		default:
-			dst = appendLiteral(dst, e.value)
+			dst = sql.AppendLiteral(dst, e.value)
 		}
 		dst = append(dst, ';')
 	}

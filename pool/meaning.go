@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/pgweir/pgweir/pool/sql"
 )
 
 // meaning is all that the meaning of a text hangs on in c's session: where it
@@ -26,7 +28,7 @@ func (c *Client) meaning(text []byte) string {
 	addIf(true, "search_path")
 	addIf(bytes.IndexByte(text, '\\') >= 0, "standard_conforming_strings")
 	addIf(!isASCII(text), "client_encoding")
-	literals := hasLiterals(text)
+	literals := sql.MayHaveLiterals(text)
 	for _, name := range literalParameters {
 		addIf(literals, name)
 	}
@@ -47,19 +49,6 @@ var literalParameters = [...]string{"DateStyle", "IntervalStyle", "TimeZone"}
 // else decides how a text is understood.
 var extrasOfMeaning = [...]string{
 	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
-}
-
-// hasLiterals reports whether a text may have constants in quotes or dollars.
-func hasLiterals(text []byte) bool {
-	if bytes.IndexByte(text, '\'') >= 0 {
-		return true
-	}
-	for i, ch := range text {
-		if ch == '$' && i+1 < len(text) && !isDigit(text[i+1]) {
-			return true
-		}
-	}
-	return false
 }
 
 func isASCII(text []byte) bool {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"strings"
 
+	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -77,7 +78,7 @@ func statementName(typ byte, msg []byte, size int) (name []byte, end int, is nam
 }
 
 // significant is the part of a name by which Postgres tells statements apart.
-func significant(name []byte) []byte { return name[:min(len(name), maxIdentifier)] }
+func significant(name []byte) []byte { return name[:min(len(name), sql.MaxIdentifier)] }
 
 // packetName is what error texts call a message.
 func packetName(typ byte) string {

@@ -3,6 +3,7 @@ package pool
 import (
 	"cmp"
 
+	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -24,52 +25,52 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		}
 		var target string
 		s := list[0]
-		st := c.names[s.name]
+		st := c.names[s.Name]
 		switch {
-		case s.verb == sqlDeallocateAll:
+		case s.Verb == sql.DeallocateAll:
 			v.toldSQL = &ref{what: refAll}
-		case s.verb == sqlPrepare && st == nil:
-			st = c.w.p.statements.findSQL(c.meaning(query[s.after:s.end]), query[s.after:s.end])
-			target = quoteName(st.name)
-			v.toldSQL = &ref{st: st, name: s.name, what: refBoth}
-		case st != nil && st.private && s.verb == sqlDeallocate:
-			target = quoteName(st.name)
+		case s.Verb == sql.Prepare && st == nil:
+			st = c.w.p.statements.findSQL(c.meaning(query[s.After:s.End]), query[s.After:s.End])
+			target = sql.QuoteName(st.name)
+			v.toldSQL = &ref{st: st, name: s.Name, what: refBoth}
+		case st != nil && st.private && s.Verb == sql.Deallocate:
+			target = sql.QuoteName(st.name)
 			if !v.prepared.has(st) {
 				out = v.makeRoom(out, st)
 				v.ledger.pushTelling(ref{st: st, what: refPrepare})
 				out = append(out, sqlTelling(prepareNothing(target))...)
 			}
-			v.toldSQL = &ref{st: st, name: s.name, what: refDrop}
-		case st == nil || st.private || s.verb == sqlPrepare && st.retired.Load():
-			target = v.nobody(s.name)
-			if s.verb == sqlPrepare { // the name is taken
+			v.toldSQL = &ref{st: st, name: s.Name, what: refDrop}
+		case st == nil || st.private || s.Verb == sql.Prepare && st.retired.Load():
+			target = v.nobody(s.Name)
+			if s.Verb == sql.Prepare { // the name is taken
 				v.strays = true
 				v.ledger.pushTelling(ref{})
 				out = append(out, sqlTelling(prepareNothing(target))...)
 			}
-		case s.verb == sqlDeallocate:
+		case s.Verb == sql.Deallocate:
 			there, drop := c.inPlaceOf(st)
 			defer drop()
 			out = v.tell(out, there)
-			target = quoteName(there.name)
-			v.toldSQL = &ref{st: there, name: s.name, what: refDrop}
+			target = sql.QuoteName(there.name)
+			v.toldSQL = &ref{st: there, name: s.Name, what: refDrop}
 			if there != st {
 				v.toldSQL.was = st
 			}
 		case v.blind && st.retired.Load():
-			target = quoteName(st.name) // to be refused
+			target = sql.QuoteName(st.name) // to be refused
 		default:
 			st, drop := c.inPlaceOf(st)
 			defer drop()
 			out = v.tell(out, st)
-			target = quoteName(st.name)
-			v.toldSQL = &ref{st: st, name: s.name}
+			target = sql.QuoteName(st.name)
+			v.toldSQL = &ref{st: st, name: s.Name}
 		}
 		if target != "" {
-			text = append(append(append([]byte(nil), query[:s.nameAt]...), target...), query[s.after:]...)
+			text = append(append(append([]byte(nil), query[:s.NameAt]...), target...), query[s.After:]...)
 			if v.toldSQL != nil {
 				v.toldSQL.sql = &sqlWork{edits: []edit{{
-					c.characters(query[:s.nameAt]), c.characters(query[s.nameAt:s.after]), c.characters([]byte(target)),
+					c.characters(query[:s.NameAt]), c.characters(query[s.NameAt:s.After]), c.characters([]byte(target)),
 				}}}
 			}
 		}
@@ -89,7 +90,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 // given, may name prepared statements.
 func parsesSQL(body []byte) bool {
 	query, _, ok := wire.CutString(body)
-	return ok && mayNameStatements(query)
+	return ok && sql.MayNameStatements(query)
 }
 
 // usesNames reports whether the text of such a Parse does name prepared

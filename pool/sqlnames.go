@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -31,7 +32,7 @@ func sqlNaming(msg []byte, size int) naming {
 		return namesNone
 	case len(msg) < size:
 		return namesMore
-	case mayNameStatements(msg[wire.HeaderLen : size-1]):
+	case sql.MayNameStatements(msg[wire.HeaderLen : size-1]):
 		return namesSQL
 	}
 	return namesNone
@@ -88,13 +89,13 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 	}
 	at := 0
 	for _, s := range list {
-		r.text = append(r.text, text[at:s.at]...)
-		at = s.at
+		r.text = append(r.text, text[at:s.At]...)
+		at = s.At
 		target, mean := r.resolve(s, text)
 		if target != "" {
-			r.text = append(r.text, text[at:s.nameAt]...)
-			r.replace(text[s.nameAt:s.after], target)
-			at = s.after
+			r.text = append(r.text, text[at:s.NameAt]...)
+			r.replace(text[s.NameAt:s.After], target)
+			at = s.After
 		}
 		if mean.what != refUse {
 			r.due = append(r.due, mean)
@@ -102,7 +103,7 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 	}
 	r.text = append(r.text, text[at:]...)
 	out = r.makeRoom(out)
-	if all == 1 && list[0].verb == sqlExecute && len(msg) <= maxAgain && !v.repeating && v.status == wire.TxIdle && v.ledger.untouched() {
+	if all == 1 && list[0].Verb == sql.Execute && len(msg) <= maxAgain && !v.repeating && v.status == wire.TxIdle && v.ledger.untouched() {
 		v.again = append(v.again[:0], msg...)
 	}
 	if len(r.due) > 0 {
@@ -114,9 +115,9 @@ func (c *Client) sqlQuery(out, msg []byte) []byte {
 }
 
 // prepares counts the PREPAREs among statements.
-func prepares(list []sqlStatement) (n int) {
+func prepares(list []sql.Statement) (n int) {
 	for _, s := range list {
-		if s.verb == sqlPrepare {
+		if s.Verb == sql.Prepare {
 			n++
 		}
 	}
@@ -125,51 +126,51 @@ func prepares(list []sqlStatement) (n int) {
 
 // resolve says what stands on servers for the name in s, and what s means when
 // it is done. target is empty if the name stays.
-func (r *rewriting) resolve(s sqlStatement, text []byte) (target string, mean ref) {
-	if s.verb == sqlDeallocateAll {
+func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean ref) {
+	if s.Verb == sql.DeallocateAll {
 		clear(r.names)
 		clear(r.there)
 		r.none = true
 		return "", ref{what: refAll}
 	}
-	st, known := r.names[s.name]
+	st, known := r.names[s.Name]
 	if !known && !r.none {
-		st = r.c.names[s.name]
+		st = r.c.names[s.Name]
 	}
 	switch {
-	case s.verb == sqlPrepare && st == nil:
-		st = r.c.w.p.statements.findSQL(r.c.meaning(text[s.after:s.end]), text[s.after:s.end])
+	case s.Verb == sql.Prepare && st == nil:
+		st = r.c.w.p.statements.findSQL(r.c.meaning(text[s.After:s.End]), text[s.After:s.End])
 		if r.has(st) {
-			r.inject("DEALLOCATE "+quoteName(st.name), ref{st: st, what: refEvict})
+			r.inject("DEALLOCATE "+sql.QuoteName(st.name), ref{st: st, what: refEvict})
 		}
-		r.names[s.name], r.there[st] = st, true
-		mean = ref{st: st, name: s.name, what: refBoth}
+		r.names[s.Name], r.there[st] = st, true
+		mean = ref{st: st, name: s.Name, what: refBoth}
 	case st == nil:
-		return r.v.nobody(s.name), mean
-	case s.verb == sqlDeallocate:
+		return r.v.nobody(s.Name), mean
+	case s.Verb == sql.Deallocate:
 		if !r.has(st) {
 			// It is of no use any more, and its text might fail by now.
-			r.inject(prepareNothing(quoteName(st.name)), ref{})
+			r.inject(prepareNothing(sql.QuoteName(st.name)), ref{})
 		}
-		r.names[s.name], r.there[st] = nil, false
-		mean = ref{st: st, name: s.name, what: refDrop}
+		r.names[s.Name], r.there[st] = nil, false
+		mean = ref{st: st, name: s.Name, what: refDrop}
 	default: // EXECUTE, or PREPARE of a name that is taken, which Postgres refuses
 		var drop func()
 		replaced := st.retired.Load() // the error would tell another name than the client's
 		st, drop = r.c.inPlaceOf(st)
 		defer drop()
-		if s.verb == sqlExecute {
+		if s.Verb == sql.Execute {
 			r.executes = append(r.executes, st)
 		}
-		if s.verb == sqlPrepare && replaced || !r.tell(st) {
-			target = r.v.nobody(s.name)
-			if s.verb == sqlPrepare {
+		if s.Verb == sql.Prepare && replaced || !r.tell(st) {
+			target = r.v.nobody(s.Name)
+			if s.Verb == sql.Prepare {
 				r.inject(prepareNothing(target), ref{what: refStray})
 			}
 			return target, mean
 		}
 	}
-	return quoteName(st.name), mean
+	return sql.QuoteName(st.name), mean
 }
 
 // prepareNothing is a PREPARE that can't fail but for the name.
@@ -247,15 +248,15 @@ func (r *rewriting) makeRoom(out []byte) []byte {
 // the server may have it all the same.
 func (v *Server) nobody(name string) string {
 	if v.common || v.strays {
-		return quoteName(name)
+		return sql.QuoteName(name)
 	}
-	if most := maxIdentifier - len(noName); len(name) > most {
+	if most := sql.MaxIdentifier - len(noName); len(name) > most {
 		for most > 0 && !utf8.RuneStart(name[most]) {
 			most--
 		}
 		name = name[:most]
 	}
-	return quoteName(noName + name)
+	return sql.QuoteName(noName + name)
 }
 
 // noName begins the names that no server has, and is left out where Postgres
@@ -328,7 +329,7 @@ func (t *statements) findSQL(meaning string, tail []byte) *statement {
 	if st == nil {
 		t.last++
 		st = &statement{key: key, number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), tail: string(tail)}
-		st.parse = sqlTelling("PREPARE " + quoteName(st.name) + st.tail)
+		st.parse = sqlTelling("PREPARE " + sql.QuoteName(st.name) + st.tail)
 	}
 	return st
 }
@@ -339,7 +340,7 @@ func (st *statement) inSQL() (text string, ok bool) {
 	if st.private {
 		return "", false
 	}
-	text = "PREPARE " + quoteName(st.name)
+	text = "PREPARE " + sql.QuoteName(st.name)
 	if st.tail != "" {
 		return text + st.tail, true
 	}
@@ -374,7 +375,7 @@ var typeNames = map[uint32]string{
 // sqlStatements finds the statements of a text of c's that name prepared
 // statements. In encodings whose characters may hold bytes that mean something
 // in SQL a text that is not ASCII passes as it is.
-func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
+func (c *Client) sqlStatements(text []byte) (found []sql.Statement, all int) {
 	switch strings.ToUpper(c.parameter("client_encoding")) {
 	case "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB":
 		if !isASCII(text) {
@@ -384,7 +385,7 @@ func (c *Client) sqlStatements(text []byte) (found []sqlStatement, all int) {
 	if bytes.IndexByte(text, 0) >= 0 {
 		return nil, 0
 	}
-	return sqlStatements(text, c.conforming())
+	return sql.Statements(text, c.conforming())
 }
 
 // position is the place in the client's text that p is in the rewritten one,

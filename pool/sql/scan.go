@@ -1,4 +1,4 @@
-package pool
+package sql
 
 import (
 	"bytes"
@@ -6,30 +6,33 @@ import (
 	"unicode/utf8"
 )
 
-// sqlVerb is what a statement of SQL does with a prepared statement.
-type sqlVerb uint8
+// Verb is what a statement of SQL does with a prepared statement.
+type Verb uint8
 
+// The verbs. Zero is none.
 const (
-	sqlPrepare       sqlVerb = iota + 1 // PREPARE name ...
-	sqlExecute                          // EXECUTE name ..., also within EXPLAIN and CREATE TABLE AS
-	sqlDeallocate                       // DEALLOCATE name
-	sqlDeallocateAll                    // DEALLOCATE ALL, DISCARD ALL
+	Prepare       Verb = iota + 1 // PREPARE name ...
+	Execute                       // EXECUTE name ..., also within EXPLAIN and CREATE TABLE AS
+	Deallocate                    // DEALLOCATE name
+	DeallocateAll                 // DEALLOCATE ALL, DISCARD ALL
 )
 
-// sqlStatement is a statement within a text that names a prepared statement.
-type sqlStatement struct {
-	verb          sqlVerb
-	at, end       int    // the statement, without what separates it from the next
-	nameAt, after int    // its name
-	name          string // as Postgres reads it
+// Statement is a statement within a text that names a prepared statement. Its
+// places are offsets in bytes.
+type Statement struct {
+	Verb          Verb
+	At, End       int    // the statement is text[At:End], without what separates it from the next
+	NameAt, After int    // the name is text[NameAt:After]; of DeallocateAll the word ALL
+	Name          string // as Postgres reads it: without quotes, or in lower case, and cut; "" of DeallocateAll
 }
 
-// sqlWords are the words that such a statement may begin with.
-var sqlWords = [...]string{"prepare", "execute", "explain", "deallocate", "discard", "create"}
+// words are the words that such a statement may begin with.
+var words = [...]string{"prepare", "execute", "explain", "deallocate", "discard", "create"}
 
-// mayNameStatements reports whether a text may hold a statement of SQL that
-// names a prepared one. It is asked of every query, and errs on one side only.
-func mayNameStatements(text []byte) bool {
+// MayNameStatements reports whether a text may hold a statement that names a
+// prepared one. If it reports false then [Statements] finds none; the reverse
+// does not hold. It allocates nothing.
+func MayNameStatements(text []byte) bool {
 	for first := true; ; first = false {
 		for len(text) > 0 && isSpace(text[0]) {
 			text = text[1:]
@@ -39,7 +42,7 @@ func mayNameStatements(text []byte) bool {
 		}
 		switch text[0] {
 		case 'p', 'P', 'e', 'E', 'd', 'D', 'c', 'C':
-			for _, word := range sqlWords {
+			for _, word := range words {
 				if len(text) > len(word) && strings.EqualFold(string(text[:len(word)]), word) {
 					return true
 				}
@@ -48,7 +51,7 @@ func mayNameStatements(text []byte) bool {
 			if !first { // it may stand within a string
 				return true
 			}
-			if s := (sqlScanner{text: text}); s.skipComment() {
+			if s := (scanner{text: text}); s.skipComment() {
 				text = text[s.at:]
 				continue
 			}
@@ -61,20 +64,20 @@ func mayNameStatements(text []byte) bool {
 	}
 }
 
-// sqlStatements finds the statements of a text that name prepared statements,
+// Statements finds the statements of a text that name prepared statements,
 // in their order. conforming is the session's standard_conforming_strings. What
 // Postgres would refuse to parse is left out, as are names in the form U&"...".
 // all counts the statements of whatever kind.
-func sqlStatements(text []byte, conforming bool) (found []sqlStatement, all int) {
-	s := &sqlScanner{text: text, conforming: conforming}
+func Statements(text []byte, conforming bool) (found []Statement, all int) {
+	s := &scanner{text: text, conforming: conforming}
 	for s.next(); s.kind != tokenEnd; s.next() {
 		if !s.over() {
 			all++
 		}
-		st := sqlStatement{at: s.start}
+		st := Statement{At: s.start}
 		known := s.statement(&st)
 		depth := 0
-		last := st.after
+		last := st.After
 		for s.kind != tokenEnd && (s.kind != tokenOther || text[s.start] != ';' || depth > 0) {
 			if s.kind == tokenOther {
 				switch text[s.start] {
@@ -88,7 +91,7 @@ func sqlStatements(text []byte, conforming bool) (found []sqlStatement, all int)
 			s.next()
 		}
 		if known {
-			st.end = last
+			st.End = last
 			found = append(found, st)
 		}
 	}
@@ -96,6 +99,20 @@ func sqlStatements(text []byte, conforming bool) (found []sqlStatement, all int)
 		return nil, all // Postgres reads all of a text before it executes any of it
 	}
 	return found, all
+}
+
+// MayHaveLiterals reports whether a text may have constants in quotes or
+// dollars. It errs on one side only: false is certain.
+func MayHaveLiterals(text []byte) bool {
+	if bytes.IndexByte(text, '\'') >= 0 {
+		return true
+	}
+	for i, ch := range text {
+		if ch == '$' && i+1 < len(text) && !isDigit(text[i+1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // tokenKind is what a token of SQL is, as far as it matters here.
@@ -109,8 +126,8 @@ const (
 	tokenOther                   // any other character
 )
 
-// sqlScanner takes a text apart by the rules of Postgres' scan.l.
-type sqlScanner struct {
+// scanner takes a text apart by the rules of Postgres' scan.l.
+type scanner struct {
 	text       []byte
 	at         int // what comes next
 	conforming bool
@@ -129,7 +146,7 @@ func isLetter(c byte) bool {
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // peek is the n-th byte from here, 0 behind the end.
-func (s *sqlScanner) peek(n int) byte {
+func (s *scanner) peek(n int) byte {
 	if s.at+n < len(s.text) {
 		return s.text[s.at+n]
 	}
@@ -137,7 +154,7 @@ func (s *sqlScanner) peek(n int) byte {
 }
 
 // next moves on to the next token.
-func (s *sqlScanner) next() {
+func (s *scanner) next() {
 	for s.at < len(s.text) && (isSpace(s.text[s.at]) || s.skipComment()) {
 		if s.at < len(s.text) && isSpace(s.text[s.at]) {
 			s.at++
@@ -187,7 +204,7 @@ func (s *sqlScanner) next() {
 
 // skipComment moves behind the comment that begins here. It reports whether
 // there is one.
-func (s *sqlScanner) skipComment() bool {
+func (s *scanner) skipComment() bool {
 	switch {
 	case s.peek(0) == '-' && s.peek(1) == '-':
 		for s.at < len(s.text) && s.text[s.at] != '\n' && s.text[s.at] != '\r' {
@@ -221,7 +238,7 @@ func (s *sqlScanner) skipComment() bool {
 // a backslash keeps the next character from having a meaning. A string goes on
 // in the next quotes when there is nothing but white space with a newline, and
 // comments of one line, between.
-func (s *sqlScanner) quoted(quote byte, escapes bool) {
+func (s *scanner) quoted(quote byte, escapes bool) {
 	s.kind = tokenString
 	for {
 		s.at++
@@ -252,7 +269,7 @@ func (s *sqlScanner) quoted(quote byte, escapes bool) {
 }
 
 // continued finds the quote by which a string that ends here goes on.
-func (s *sqlScanner) continued() (at int, ok bool) {
+func (s *scanner) continued() (at int, ok bool) {
 	newline := false
 	for at = s.at; at < len(s.text); at++ {
 		switch c := s.text[at]; {
@@ -272,7 +289,7 @@ func (s *sqlScanner) continued() (at int, ok bool) {
 
 // dollars moves behind the constant in dollars that begins here. It reports
 // whether there is one.
-func (s *sqlScanner) dollars() bool {
+func (s *scanner) dollars() bool {
 	end := s.at + 1
 	for end < len(s.text) && (isLetter(s.text[end]) || end > s.at+1 && isDigit(s.text[end])) {
 		end++
@@ -292,19 +309,19 @@ func (s *sqlScanner) dollars() bool {
 }
 
 // is reports whether the token is a word.
-func (s *sqlScanner) is(word string) bool {
+func (s *scanner) is(word string) bool {
 	return s.kind == tokenWord && strings.EqualFold(string(s.text[s.start:s.at]), word)
 }
 
 // char reports whether the token is the character c.
-func (s *sqlScanner) char(c byte) bool { return s.kind == tokenOther && s.text[s.start] == c }
+func (s *scanner) char(c byte) bool { return s.kind == tokenOther && s.text[s.start] == c }
 
 // over reports whether the statement ends before the token.
-func (s *sqlScanner) over() bool { return s.kind == tokenEnd || s.char(';') }
+func (s *scanner) over() bool { return s.kind == tokenEnd || s.char(';') }
 
 // statement looks at the statement that begins with the token. It reports
 // whether it names a prepared one, and which. It stops within the statement.
-func (s *sqlScanner) statement(st *sqlStatement) bool {
+func (s *scanner) statement(st *Statement) bool {
 	switch {
 	case s.is("prepare"):
 		s.next()
@@ -312,14 +329,14 @@ func (s *sqlScanner) statement(st *sqlStatement) bool {
 		if !s.name(st) || transaction && s.kind == tokenString {
 			return false
 		}
-		st.verb = sqlPrepare
+		st.Verb = Prepare
 		return s.char('(') || s.is("as")
 	case s.is("execute"):
 		s.next()
-		st.verb = sqlExecute
+		st.Verb = Execute
 		return s.name(st) && (s.over() || s.char('('))
 	case s.is("deallocate"):
-		st.verb = sqlDeallocate
+		st.Verb = Deallocate
 		s.next()
 		if s.is("prepare") {
 			// The word itself may be the name.
@@ -348,17 +365,17 @@ func (s *sqlScanner) statement(st *sqlStatement) bool {
 }
 
 // all reports whether the token is the word ALL, and ends the statement.
-func (s *sqlScanner) all(st *sqlStatement) bool {
+func (s *scanner) all(st *Statement) bool {
 	if !s.is("all") {
 		return false
 	}
-	st.verb, st.nameAt, st.after = sqlDeallocateAll, s.start, s.at
+	st.Verb, st.NameAt, st.After = DeallocateAll, s.start, s.at
 	s.next()
 	return s.over()
 }
 
 // createAs looks for CREATE TABLE ... AS EXECUTE.
-func (s *sqlScanner) createAs(st *sqlStatement) bool {
+func (s *scanner) createAs(st *Statement) bool {
 	s.next()
 	for s.is("temp") || s.is("temporary") || s.is("local") || s.is("global") || s.is("unlogged") {
 		s.next()
@@ -380,12 +397,12 @@ func (s *sqlScanner) createAs(st *sqlStatement) bool {
 		return false
 	}
 	s.next()
-	st.verb = sqlExecute
+	st.Verb = Execute
 	return s.name(st) && (s.over() || s.char('(') || s.is("with"))
 }
 
 // brackets moves behind what stands in the brackets that the token opens.
-func (s *sqlScanner) brackets() {
+func (s *scanner) brackets() {
 	for depth := 0; s.kind != tokenEnd; s.next() {
 		switch {
 		case s.char('('):
@@ -399,47 +416,37 @@ func (s *sqlScanner) brackets() {
 	}
 }
 
-// maxIdentifier is the length of the longest identifier in bytes.
-const maxIdentifier = 63
+// MaxIdentifier is the length of the longest identifier in bytes. Postgres cuts
+// what is longer.
+const MaxIdentifier = 63
 
 // name takes the token for a name, and moves on. It reports false for what can
 // be none.
-func (s *sqlScanner) name(st *sqlStatement) bool {
+func (s *scanner) name(st *Statement) bool {
 	text := s.text[s.start:s.at]
 	switch s.kind {
 	case tokenWord:
-		st.name = asciiLower(text)
-		if reservedWords[st.name] {
+		st.Name = lowerASCII(string(text))
+		if reservedWords[st.Name] {
 			return false
 		}
 	case tokenQuoted:
 		if len(text) < 3 {
 			return false // "" is no name, and the other has no end
 		}
-		st.name = strings.ReplaceAll(string(text[1:len(text)-1]), `""`, `"`)
+		st.Name = strings.ReplaceAll(string(text[1:len(text)-1]), `""`, `"`)
 	default:
 		return false
 	}
-	if n := maxIdentifier; len(st.name) > n {
-		for n > 0 && !utf8.RuneStart(st.name[n]) {
+	if n := MaxIdentifier; len(st.Name) > n {
+		for n > 0 && !utf8.RuneStart(st.Name[n]) {
 			n--
 		}
-		st.name = st.name[:n]
+		st.Name = st.Name[:n]
 	}
-	st.nameAt, st.after = s.start, s.at
+	st.NameAt, st.After = s.start, s.at
 	s.next()
 	return true
-}
-
-// asciiLower is text with the letters A to Z in lower case.
-func asciiLower(text []byte) string {
-	lower := bytes.Clone(text)
-	for i, c := range lower {
-		if 'A' <= c && c <= 'Z' {
-			lower[i] = c | 0x20
-		}
-	}
-	return string(lower)
 }
 
 // reservedWords are the keywords of Postgres that can't be names without quotes.
@@ -458,6 +465,3 @@ var reservedWords = func() map[string]bool {
 	}
 	return m
 }()
-
-// quoteName is name as a quoted identifier.
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

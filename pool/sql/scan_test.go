@@ -1,4 +1,4 @@
-package pool
+package sql
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestSQLStatements(t *testing.T) {
+func TestStatements(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"select 1", ""},
 		{"", ""},
@@ -85,11 +85,11 @@ func TestSQLStatements(t *testing.T) {
 
 // shown are the statements of a text in words.
 func shown(text string, conforming bool) string {
-	verbs := map[sqlVerb]string{sqlPrepare: "prepare ", sqlExecute: "execute ", sqlDeallocate: "deallocate ", sqlDeallocateAll: "all"}
+	verbs := map[Verb]string{Prepare: "prepare ", Execute: "execute ", Deallocate: "deallocate ", DeallocateAll: "all"}
 	var all []string
-	list, _ := sqlStatements([]byte(text), conforming)
+	list, _ := Statements([]byte(text), conforming)
 	for _, s := range list {
-		all = append(all, fmt.Sprintf("%s%s [%s]", verbs[s.verb], s.name, text[s.at:s.end]))
+		all = append(all, fmt.Sprintf("%s%s [%s]", verbs[s.Verb], s.Name, text[s.At:s.End]))
 	}
 	return strings.Join(all, " ")
 }
@@ -113,10 +113,10 @@ func TestMayNameStatements(t *testing.T) {
 		"insert into x values ('; nothing')": false,
 	} {
 		b := []byte(text)
-		if got := mayNameStatements(b); got != want {
+		if got := MayNameStatements(b); got != want {
 			t.Errorf("%q: %t", text, got)
 		}
-		if n := testing.AllocsPerRun(10, func() { mayNameStatements(b) }); n > 0 {
+		if n := testing.AllocsPerRun(10, func() { MayNameStatements(b) }); n > 0 {
 			t.Errorf("%q: %v allocations", text, n)
 		}
 	}
@@ -125,16 +125,16 @@ func TestMayNameStatements(t *testing.T) {
 func BenchmarkMayNameStatements(b *testing.B) {
 	text := []byte("SELECT abalance FROM pgbench_accounts WHERE aid = 123456;")
 	for b.Loop() {
-		if mayNameStatements(text) {
+		if MayNameStatements(text) {
 			b.Fatal("it names none")
 		}
 	}
 }
 
-// FuzzSQLStatements checks what a rewritten text relies on: that statements lie
+// FuzzStatements checks what a rewritten text relies on: that statements lie
 // in order and within the text, that names can be read again once quoted, and
 // that the first test finds each.
-func FuzzSQLStatements(f *testing.F) {
+func FuzzStatements(f *testing.F) {
 	for _, text := range []string{
 		"prepare a (int) as select $1; execute a(1); deallocate a", `select e'\'', $x$ $x$, "a""b" /* ; */; execute "A"`,
 		"explain (analyze) execute a; create table x as execute a with no data", "select '\\'; execute a -- x\n'", "discard all",
@@ -143,26 +143,26 @@ func FuzzSQLStatements(f *testing.F) {
 		f.Add(text, false)
 	}
 	f.Fuzz(func(t *testing.T, text string, conforming bool) {
-		list, all := sqlStatements([]byte(text), conforming)
+		list, all := Statements([]byte(text), conforming)
 		if len(list) > all {
 			t.Fatalf("%q has %d statements, and of them %d", text, all, len(list))
 		}
-		if len(list) > 0 && !mayNameStatements([]byte(text)) {
+		if len(list) > 0 && !MayNameStatements([]byte(text)) {
 			t.Fatalf("%q is let through, and has %+v", text, list)
 		}
 		at := 0
 		for _, s := range list {
-			if s.at < at || s.nameAt < s.at || s.after <= s.nameAt || s.end < s.after || s.end > len(text) {
+			if s.At < at || s.NameAt < s.At || s.After <= s.NameAt || s.End < s.After || s.End > len(text) {
 				t.Fatalf("%q has %+v behind %d", text, s, at)
 			}
-			at = s.end
-			if s.verb == sqlDeallocateAll {
+			at = s.End
+			if s.Verb == DeallocateAll {
 				continue
 			}
-			again := text[s.at:s.nameAt] + quoteName(s.name) + text[s.after:s.end]
-			found, _ := sqlStatements([]byte(again), conforming)
-			if len(found) != 1 || found[0].name != s.name || found[0].verb != s.verb {
-				t.Fatalf("%q becomes %q, which has %+v", text[s.at:s.end], again, found)
+			again := text[s.At:s.NameAt] + QuoteName(s.Name) + text[s.After:s.End]
+			found, _ := Statements([]byte(again), conforming)
+			if len(found) != 1 || found[0].Name != s.Name || found[0].Verb != s.Verb {
+				t.Fatalf("%q becomes %q, which has %+v", text[s.At:s.End], again, found)
 			}
 		}
 	})
