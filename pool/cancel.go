@@ -186,7 +186,7 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	s.cancelling++
 	sent := false
 	order, _ := w.p.order(s.pool)
-	order.Hosts = []string{v.name}
+	order.Hosts, order.Port = []string{v.name}, v.port // a RELOAD may have changed the entry
 	if v.tls() == "" {
 		order.TLS = certs.Settings{} // as the session, so the request
 	}
