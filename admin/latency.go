@@ -3,7 +3,7 @@ package admin
 import (
 	"time"
 
-	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/latency"
 )
 
 var latencyColumns = columns("database t, user t, kind t, since t, count q, " +
@@ -18,7 +18,7 @@ func showLatency(s *session) (rows []row) {
 	for _, l := range s.pools.Latencies() {
 		for _, span := range []struct {
 			since string
-			h     *pool.Histogram
+			h     *latency.Histogram
 		}{{"period", l.Recent}, {"start", l.Total}} {
 			r := row{text(l.Database), text(l.User), text(l.Kind.String()), text(span.since), number(span.h.Count())}
 			for _, q := range quantiles {

@@ -15,6 +15,7 @@ import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -55,12 +56,12 @@ func (busyPools) Waits() []pool.WaitInfo {
 }
 
 func (busyPools) Latencies() []pool.LatencyInfo {
-	total := new(pool.Histogram)
+	total := new(latency.Histogram)
 	for i := range 1000 {
 		total.Record(time.Duration(i+1) * time.Millisecond)
 	}
 	return []pool.LatencyInfo{
-		{Database: "app", User: "joe", Kind: pool.LatencyWait, Recent: new(pool.Histogram), Window: time.Minute, Total: total},
+		{Database: "app", User: "joe", Kind: latency.Wait, Recent: new(latency.Histogram), Window: time.Minute, Total: total},
 	}
 }
 

@@ -59,7 +59,8 @@ func TestCancelStorm(t *testing.T) {
 	base.check(t)
 }
 
-// cancelOwn runs short queries and sends cancel requests around them. It
+// cancelOwn runs queries that are just long enough for a request not to be held
+// back until they are over, and sends cancel requests around them. It
 // returns how many were hit.
 func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (hits int, err error) {
 	conn, err := pgconn.Connect(ctx, dsn)
@@ -70,14 +71,14 @@ func cancelOwn(ctx context.Context, dsn string, rounds int, random *rand.Rand) (
 	for range rounds {
 		var requests sync.WaitGroup
 		for range 1 + random.IntN(3) {
-			delay := time.Duration(random.IntN(15000)) * time.Microsecond
+			delay := time.Duration(random.IntN(75000)) * time.Microsecond
 			requests.Go(func() {
 				<-time.After(delay)
 				// A pooler answers no cancel request, not even one in vain.
 				conn.CancelRequest(ctx)
 			})
 		}
-		_, err := conn.Exec(ctx, "select pg_sleep(0.01)").ReadAll()
+		_, err := conn.Exec(ctx, "select pg_sleep(0.06)").ReadAll()
 		requests.Wait()
 		var pgErr *pgconn.PgError
 		switch {

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
@@ -22,6 +23,9 @@ import (
 // that the signal is out. So a cancel reaches the query it was meant for, or
 // nothing. Whoever asks need not wait for that: many drivers hang up as soon as
 // they have asked, and the request is carried out all the same.
+//
+// A request for a query that has only just been sent to the server waits a
+// little before it takes that way: see underway.
 type cancel struct {
 	client *Client // who asks; nil once it is gone
 	key    wire.CancelKey
@@ -33,6 +37,12 @@ type cancel struct {
 	target  *Client
 	pairing wire.Time // since when target and server are at this work
 }
+
+// underway is how long after a query was sent to it a backend is sure to be at
+// work on it, as far as can be known. A signal that comes earlier may find it
+// still waiting for a query, and is forgotten. Only a pooler makes that likely:
+// a client that has waited gives up at the moment when it is given a server.
+const underway = 50 * time.Millisecond
 
 // cancelRequest begins the request for key.
 func (c *Client) cancelRequest(key wire.CancelKey) {
@@ -124,8 +134,33 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 		s.cancelEarly = append(s.cancelEarly, queuedCancel{r, from})
 		return ""
 	}
+	return s.cancelUnderway(r, from, max(t.queryStart, t.server.since))
+}
+
+// cancelUnderway has r sent as soon as the query, which the server was sent at
+// the time sent, is under way there. A reason says that it is over already.
+func (s *Shard) cancelUnderway(r *cancel, from *Worker, sent wire.Time) (reason string) {
+	wait := underway - s.w.now().Sub(sent)
+	if wait <= 0 {
+		return s.cancelInTurn(r, from)
+	}
+	s.w.p.opts.After(wait, func() {
+		s.w.loop.Post(func() { r.finishOr(from, s.cancelIfMeant(r, from)) })
+	})
+	return ""
+}
+
+// cancelIfMeant has r sent in its turn, if that is still of use. A reason says
+// that it is over already.
+func (s *Shard) cancelIfMeant(r *cancel, from *Worker) (reason string) {
+	if !r.stillMeant() {
+		return notMeant
+	}
 	return s.cancelInTurn(r, from)
 }
+
+// notMeant is the end of a request that came to nothing.
+const notMeant = "not sending cancel request for client that is now idle"
 
 // cancelInTurn has r sent, or has it wait until fewer others are under way. A
 // reason says that it is over already.
@@ -157,11 +192,11 @@ func (s *Shard) varsTold(v *Server) {
 		return true
 	})
 	for _, q := range ours {
+		reason := notMeant
 		if q.r.stillMeant() {
-			q.r.finishOr(q.from, s.cancelInTurn(q.r, q.from))
-		} else {
-			q.r.finish(q.from, "not sending cancel request for client that is now idle")
+			reason = s.cancelUnderway(q.r, q.from, s.w.now())
 		}
+		q.r.finishOr(q.from, reason)
 	}
 }
 
@@ -224,7 +259,7 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 				case sent:
 					r.finish(from, "successfully sent cancel request")
 				default:
-					r.finish(from, "not sending cancel request for client that is now idle")
+					r.finish(from, notMeant)
 				}
 				s.nextCancel()
 			})
@@ -245,7 +280,7 @@ func (s *Shard) nextCancel() {
 			s.sendCancel(q.r, q.from)
 			return
 		}
-		q.r.finish(q.from, "not sending cancel request for client that is now idle")
+		q.r.finish(q.from, notMeant)
 	}
 }
 

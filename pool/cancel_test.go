@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -28,6 +29,10 @@ func TestCancelWhileSetting(t *testing.T) {
 	}
 	s.answers(wire.AppendCommandComplete(nil, "SET"), wire.AppendParameterStatus(nil, "application_name", "other"), idle)
 	s.asked(wire.AppendQuery(nil, "select pg_sleep(10)"))
+	if len(s.dialer.sent) > 0 {
+		t.Errorf("sent %q before the server can have begun with the query", s.dialer.sent)
+	}
+	s.pass(time.Second)
 	if len(s.dialer.sent) != 1 {
 		t.Errorf("sent %q", s.dialer.sent)
 	}
@@ -58,6 +63,7 @@ func TestCancelAsTheSession(t *testing.T) {
 			}
 		}
 		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+		w.pass(time.Second)
 		w.cancelRequest(key)
 		if len(w.dialer.sent) != 1 {
 			t.Fatalf("sent %q", w.dialer.sent)

@@ -85,7 +85,6 @@
 //	janitor.go   what happens because time has passed
 //	control.go   PAUSE, KILL, RELOAD, shutdown; drain.go the gentle one
 //	info.go, stats.go, latency.go, log.go   what can be seen from outside
-//	histogram.go                counts of durations
 //	state.go, list.go           states; lists
 //	verify.go                   whether all of this holds, for tests; served.go that whoever waits must
 package pool

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/latency"
 )
 
 // latencies are the histograms, as "kind recent/total p50".
@@ -62,7 +62,7 @@ func TestLatencies(t *testing.T) {
 	})
 	w.outside(func() {
 		for _, l := range w.p.Latencies() {
-			if l.Kind == pool.LatencyWait && (l.Recent.Max() != 0 || l.Total.Quantile(0.99) != 3*time.Second) {
+			if l.Kind == latency.Wait && (l.Recent.Max() != 0 || l.Total.Quantile(0.99) != 3*time.Second) {
 				t.Errorf("recently %v, ever %v", l.Recent.Max(), l.Total.Quantile(0.99))
 			}
 		}

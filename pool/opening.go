@@ -9,6 +9,7 @@ import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -68,7 +69,7 @@ func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
 	p.loggedIn(q, o.seat, s.w.now(), true)
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)
 	q.connected.Add(1)
-	s.latencies[LatencyConnect].Record(s.w.now().Sub(o.since))
+	s.latencies[latency.Connect].Record(s.w.now().Sub(o.since))
 	return &Server{
 		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key,
 		name: session.Name, host: session.Host, port: o.port, standby: session.Standby,

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
@@ -74,6 +75,7 @@ func TestForwardedBack(t *testing.T) {
 			}
 		}
 		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+		w.pass(time.Second)
 		key[7] = key[7]&^3 | hops
 		w.cancelRequest(string(key))
 		if len(w.dialer.sent) != 1 {

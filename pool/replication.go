@@ -9,6 +9,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -205,7 +206,7 @@ func (c *Client) greet(v *Server, untracked []byte) {
 	w.scratch = b
 	c.endLogin()
 	s.stats.ClientLogins++
-	s.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	s.latencies[latency.Login].Record(w.now().Sub(c.connected))
 	c.vars = v.vars
 	c.server, v.client = v, c
 	c.move(ClientActive)

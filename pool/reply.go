@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -308,13 +309,13 @@ func (v *Server) account(c *Client) {
 		c.busy = false
 		s.Queries++
 		s.QueryTime += now.Sub(c.queryStart)
-		v.shard.latencies[LatencyQuery].Record(now.Sub(max(c.queryStart, v.since)))
+		v.shard.latencies[latency.Query].Record(now.Sub(max(c.queryStart, v.since)))
 	}
 	if v.status == wire.TxIdle && c.inXact {
 		c.inXact = false
 		s.Xacts++
 		s.XactTime += now.Sub(c.xactStart)
-		v.shard.latencies[LatencyTransaction].Record(now.Sub(c.xactStart))
+		v.shard.latencies[latency.Transaction].Record(now.Sub(c.xactStart))
 	}
 	v.since = now
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -55,7 +56,7 @@ type Shard struct {
 	greeting *greeting // of the last login, nil before
 	stats    Counters
 
-	latencies latencies // counted in this stats period
+	latencies latency.Histograms // counted in this stats period
 }
 
 // slack is by how much a waiter elsewhere must be older than one's own before
@@ -204,7 +205,7 @@ func (s *Shard) pair(c *Client, v *Server) bool {
 		s.stats.WaitTime += now.Sub(c.queryStart)
 		s.endWait(c)
 	} else {
-		s.latencies[LatencyWait].Record(0)
+		s.latencies[latency.Wait].Record(0)
 	}
 	c.move(ClientActive)
 	v.move(ServerActive)

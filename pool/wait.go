@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -126,7 +127,7 @@ func (w *waits) split(since, until wire.Time) (by [waitReasons]time.Duration) {
 // endWait counts the wait of c, which ends.
 func (s *Shard) endWait(c *Client) {
 	if c.login == nil { // the wait of one that logs in is part of its login
-		s.latencies[LatencyWait].Record(s.w.now().Sub(c.queryStart))
+		s.latencies[latency.Wait].Record(s.w.now().Sub(c.queryStart))
 	}
 	if s.waits == nil {
 		return

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/latency"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -95,7 +96,7 @@ func (c *Client) welcome(wel *welcome) {
 	}
 	c.endLogin()
 	c.shard.stats.ClientLogins++
-	c.shard.latencies[LatencyLogin].Record(w.now().Sub(c.connected))
+	c.shard.latencies[latency.Login].Record(w.now().Sub(c.connected))
 	c.conn.Write(b)
 	c.move(ClientIdle)
 	if waited {

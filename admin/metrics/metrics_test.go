@@ -18,6 +18,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/latency"
 )
 
 // fakePools have one of everything, and names that no one would like.
@@ -35,10 +36,10 @@ func (f fakePools) Waits() []pool.WaitInfo {
 }
 
 func (f fakePools) Latencies() (all []pool.LatencyInfo) {
-	for _, k := range []pool.LatencyKind{
-		pool.LatencyWait, pool.LatencyQuery, pool.LatencyTransaction, pool.LatencyLogin, pool.LatencyConnect,
+	for _, k := range []latency.Kind{
+		latency.Wait, latency.Query, latency.Transaction, latency.Login, latency.Connect,
 	} {
-		h := new(pool.Histogram)
+		h := new(latency.Histogram)
 		h.Record(3 * time.Millisecond)
 		h.Record(3 * time.Hour)
 		all = append(all, pool.LatencyInfo{Database: "app", User: "joe", Kind: k, Recent: h, Total: h})

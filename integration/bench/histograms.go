@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pgweir/pgweir/pool"
+	"github.com/pgweir/pgweir/pool/latency"
 )
 
 // histogramsWork is what counting the durations for SHOW LATENCY costs. It can't
@@ -30,7 +30,7 @@ func countingCost() (time.Duration, error) {
 	for i := range times {
 		times[i] = time.Duration(rng.ExpFloat64() * float64(time.Millisecond))
 	}
-	histograms := make([][perTransaction]pool.Histogram, pools)
+	histograms := make([][perTransaction]latency.Histogram, pools)
 	count := func(n int) {
 		for i := range n {
 			of := &histograms[i*7919%pools]

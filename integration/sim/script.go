@@ -140,8 +140,11 @@ func (c *client) sel() string {
 	case 2:
 		return fmt.Sprintf("select %v -- %s", t, strings.Repeat("y", w.rng.IntN(longestText)))
 	case 3, 4, 5:
-		c.perhapsCancel(50 * time.Millisecond)
-		return fmt.Sprintf("slow %v %d", t, 1+w.rng.IntN(50))
+		long := 1 + w.rng.IntN(50)
+		if c.perhapsCancel(100 * time.Millisecond) {
+			long *= 3 // a request for a young query is held back
+		}
+		return fmt.Sprintf("slow %v %d", t, long)
 	case 6:
 		return fmt.Sprintf("notice %v", t)
 	case 7:
@@ -160,11 +163,11 @@ func (c *client) sel() string {
 }
 
 // perhapsCancel lets a cancel request for the client be sent within d, or some
-// time if d is 0.
-func (c *client) perhapsCancel(d time.Duration) {
+// time if d is 0. It reports whether it does.
+func (c *client) perhapsCancel(d time.Duration) bool {
 	w := c.w
 	if w.calm || c.key == nil || d > 0 && !w.chance(4) {
-		return
+		return false
 	}
 	if d == 0 {
 		d = 500 * time.Millisecond
@@ -175,6 +178,7 @@ func (c *client) perhapsCancel(d time.Duration) {
 			w.requestCancel(c.key, c.k.name)
 		}
 	})
+	return true
 }
 
 // setting makes a statement that changes a tracked parameter.
