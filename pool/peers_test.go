@@ -182,6 +182,7 @@ func TestPeerIDChanges(t *testing.T) {
 			}
 			c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 			w.reload()
+			w.pass(time.Second) // the query is under way
 			if test.before != 0 {
 				key[7] = key[7]&^3 | hops
 			}
