@@ -65,8 +65,16 @@ type name struct {
 
 // avoided is an address where nobody was.
 type avoided struct {
-	until  time.Time // it comes last before
+	count  int       // in a row
+	until  time.Time // it is not tried in its turn before
 	silent bool      // to try it takes server_connect_timeout
+}
+
+// from is a with its time beginning now: a second, doubling up to avoidFor while
+// the address goes on to fail.
+func (a avoided) from(now time.Time) avoided {
+	a.until = now.Add(min(avoidFor, time.Second<<min(a.count-1, 16)))
+	return a
 }
 
 // zone is where some of the names are. Guarded by Names.mu.
@@ -78,7 +86,7 @@ type zone struct {
 const (
 	lookupTimeout = 10 * time.Second
 
-	// avoidFor is how long an address that did not take us comes last.
+	// avoidFor is how long at most an address that did not take us comes last.
 	avoidFor = 30 * time.Second
 
 	// refreshEvery bounds the lookups of a name that nobody waits for.
@@ -131,7 +139,7 @@ func (h *name) turnLocked(now time.Time) []netip.Addr {
 		case !known:
 			up = append(up, addr)
 		case !now.Before(a.until):
-			h.avoid[addr] = avoided{now.Add(avoidFor), a.silent}
+			h.avoid[addr] = a.from(now)
 			up = append(up, addr)
 		case a.silent:
 			silent = append(silent, addr)
@@ -159,7 +167,7 @@ func (n *Names) answered(host string, addr netip.Addr, failed Kind) {
 		if h.avoid == nil {
 			h.avoid = map[netip.Addr]avoided{}
 		}
-		h.avoid[addr] = avoided{n.opts.Now().Add(avoidFor), failed == Timeout}
+		h.avoid[addr] = avoided{count: h.avoid[addr].count + 1, silent: failed == Timeout}.from(n.opts.Now())
 	}
 }
 
