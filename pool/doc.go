@@ -68,7 +68,8 @@
 //	encrypt.go   TLS towards clients; console.go the console's clients
 //	extras.go    startup parameters that are not tracked
 //	replication.go  clients that speak to a walsender of their own
-//	lookup.go    auth_query; method.go: HBA, LDAP, and the methods without an exchange
+//	lookup.go    auth_query; recall.go how one ends that is given up
+//	method.go    HBA, LDAP, and the methods without an exchange; stranger.go what strangers hear
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
 //	internal.go  clients of pgweir's own
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket

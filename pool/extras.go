@@ -74,14 +74,7 @@ func appendExtras(dst []byte, have, want extras, anew bool) []byte {
 		if !anew && slices.Contains(had, e) {
 			continue
 		}
-		dst = append(append(append(dst, "SET "...), e.name...), '=')
-		switch e.name {
-		case "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries":
-			dst = sql.AppendNames(dst, e.value)
-		default:
-			dst = sql.AppendLiteral(dst, e.value)
-		}
-		dst = append(dst, ';')
+		dst = sql.AppendSet(dst, e.name, e.value)
 	}
 	return dst
 }

@@ -187,7 +187,7 @@ func TestPeerIDChanges(t *testing.T) {
 				key[7] = key[7]&^3 | hops
 			}
 			w.cancelRequest(string(key)).wantSilence()
-			if len(w.dialer.sent) != 1 || !strings.HasPrefix(w.dialer.sent[0], ":5432 ") {
+			if len(w.dialer.sent) != 1 || !strings.HasPrefix(w.dialer.sent[0], "10.0.0.1:5432 ") {
 				t.Errorf("peer_id %d, then %d, %d hops left: sent %q", test.before, test.after, hops, w.dialer.sent)
 			}
 		}

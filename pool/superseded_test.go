@@ -120,7 +120,7 @@ func TestCancelAfterReload(t *testing.T) {
 	w.reload()
 	w.pass(time.Second)
 	w.cancelRequest(string(key)).wantSilence()
-	if sent := w.dialer.sent; len(sent) != 1 || !strings.HasPrefix(sent[0], ":5432 ") {
+	if sent := w.dialer.sent; len(sent) != 1 || !strings.HasPrefix(sent[0], "10.0.0.1:5432 ") {
 		t.Errorf("sent %q", sent)
 	}
 }

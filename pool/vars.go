@@ -121,13 +121,7 @@ func appendSets(dst []byte, t *tracked, have, want vars) []byte {
 		if !h[i].known || !w[i].known || strings.EqualFold(h[i].text, w[i].text) {
 			continue
 		}
-		dst = append(append(append(dst, "SET "...), name...), '=')
-		if name == "search_path" {
-			dst = sql.AppendNames(dst, w[i].text)
-		} else {
-			dst = sql.AppendLiteral(dst, w[i].text)
-		}
-		dst = append(dst, ';')
+		dst = sql.AppendSet(dst, name, w[i].text)
 	}
 	return dst
 }
