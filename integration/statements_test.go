@@ -342,7 +342,7 @@ func TestMeaningOfStatements(t *testing.T) {
 // TestChangedResultElsewhere has a client that was told what its rows look like,
 // and does not ask again, come to a server that meets the statement only after
 // the table was altered. It gets the error that it would get directly, and
-// nothing is done.
+// nothing is done: neither by the statement nor by a text that executes it.
 func TestChangedResultElsewhere(t *testing.T) {
 	begin(t)
 	db := suite.postgres
@@ -406,8 +406,10 @@ func TestChangedResultElsewhere(t *testing.T) {
 	}
 	prepare := []line{
 		{"Close", "S", "mine"}, {"Parse", "mine", "insert into elsewhere default values returning *"}, {"Describe", "S", "mine"},
+		{"Close", "S", "text"}, {"Parse", "text", "execute mine"},
 	}
 	blindly := []line{{"Bind", "", "mine"}, {"Execute", "", "0"}}
+	executing := []line{{"Bind", "", "text"}, {"Execute", "", "0"}}
 	do := func(sql string) []line { return []line{{"Parse", "", sql}, {"Bind", "", ""}, {"Execute", "", "0"}} }
 
 	run("create table elsewhere (a int default 1, b text default 'b')")
@@ -417,8 +419,12 @@ func TestChangedResultElsewhere(t *testing.T) {
 	for _, change := range []string{"rename a to c", "alter b type varchar", "add d int"} {
 		run("delete from elsewhere; alter table elsewhere " + change)
 		newServer()
+		send("0A000", executing...)
+		send("0A000", executing...)
+		newServer()
 		send("0A000", blindly...)
 		send("0A000", blindly...)
+		send("0A000", executing...)
 		send("0A000", append(do("begin"), blindly...)...)
 		send("", do("rollback")...)
 		if n := run("select count(*) from elsewhere"); n != "0" {
@@ -426,7 +432,7 @@ func TestChangedResultElsewhere(t *testing.T) {
 		}
 		send("", prepare...)
 		newServer()
-		send("", blindly...)
+		send("", executing...)
 		send("", blindly...)
 		if n := run("select count(*) from elsewhere"); n != "2" {
 			t.Errorf("prepared anew after %q it was executed %s times, and not twice", change, n)

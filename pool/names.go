@@ -115,10 +115,12 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			return wire.End(append(wire.AppendString(out, st.name), body...), at)
 		}
 		own := string(key)
-		if parsesSQL(body) && c.usesNames(body) {
-			st = c.w.p.statements.own(body)
-			c.setName(own, st)
-			return c.tellOwn(out, st, owedParse, ref{st: st, name: own, what: refBoth})
+		if parsesSQL(body) {
+			if executes, ok := c.usesNames(body); ok {
+				st = c.w.p.statements.own(body, executes)
+				c.setName(own, st)
+				return c.tellOwn(out, st, owedParse, ref{st: st, name: own, what: refBoth})
+			}
 		}
 		st = c.w.p.statements.hold(c.meaning(body), body)
 		c.setName(own, st)
@@ -138,20 +140,23 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			l.push(owedBind)
 			return appendBind(out, msg, portal, v.unknown(name), size+len(v.unknown(name))-len(name))
 		}
-		used := ref{st: st}
-		told := st.private || st.retired.Load() // no matter else
-		if told = told && describesPortal(msg[min(size, len(msg)):], portal); told {
-			used = c.renew(string(key), st)
+		own, result := c.result(key, st)
+		used := ref{st: result}
+		told := result.retired.Load() && describesPortal(msg[min(size, len(msg)):], portal) // no matter else
+		if told {
+			used = c.renew(string(own), result)
+		}
+		if !st.private {
 			st = used.st
 		}
 		target := st.name
-		if v.outdated(st) {
+		if v.outdated(used.st) {
 			target = noStatement
 		} else {
-			v.blind = !told
+			v.blind = st != used.st && !told
 			out = v.tell(out, st)
 			v.blind = false
-			v.bind(portal, key, st)
+			v.bind(portal, own, used.st)
 		}
 		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
 		l.pushRef(owedBind, used)
@@ -161,10 +166,14 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			l.push(owedDescribe)
 			return appendNaming(out, wire.Describe, v.unknown(name))
 		}
-		used := c.renew(string(key), st)
-		out = v.tell(out, used.st)
-		l.pushRef(owedDescribe, v.describing(used, key))
-		return appendNaming(out, wire.Describe, used.st.name)
+		own, result := c.result(key, st)
+		used := c.renew(string(own), result)
+		if !st.private {
+			st = used.st
+		}
+		out = v.tell(out, st)
+		l.pushRef(owedDescribe, v.describing(used, own))
+		return appendNaming(out, wire.Describe, st.name)
 	}
 	if st == nil { // to close what there is not is no error
 		l.push(owedClose | owedLocal)

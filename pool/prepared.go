@@ -91,7 +91,11 @@ func (v *Server) makeRoom(out []byte, st *statement) []byte {
 		out = v.appendClose(out, st, refEvict)
 		p.statements.release(st)
 	}
-	for limit := v.shard.pool.settings.Load().MaxPreparedStatements; v.prepared.lru.n >= limit && v.prepared.lru.n > 0; {
+	limit := v.shard.pool.settings.Load().MaxPreparedStatements
+	if st.private {
+		limit = max(limit, 2) // what its text names, and the server was told before, stays
+	}
+	for v.prepared.lru.n >= limit && v.prepared.lru.n > 0 {
 		out = v.evict(out, v.prepared.lru.tail.st)
 	}
 	v.prepared.add(st)
@@ -110,7 +114,6 @@ func (v *Server) evict(out []byte, st *statement) []byte {
 // tellOwn appends what tells the server the client's private statement st, by a
 // Parse for which the entry e with r is pushed.
 func (c *Client) tellOwn(out []byte, st *statement, e owed, r ref) []byte {
-	out = c.server.makeRoom(out, st)
 	c.server.shard.stats.ServerParses++
 	return c.sqlParse(out, st.name, st.parse, e, &r)
 }

@@ -90,12 +90,14 @@ input:
 			}
 			if typ == wire.Bind {
 				v.bound.st = nil
-				if naming == namesOne && !v.ledger.skipping && c.blindly(name, b[i:], end, size) {
-					out = c.askShape(c.gather(out, b[start:i]), name)
-					start = i
-					c.throttled = true
-					c.conn.Pause()
-					break input
+				if naming == namesOne && !v.ledger.skipping {
+					if st := c.blindly(name, b[i:], end, size); st != nil {
+						out = v.askShape(c.gather(out, b[start:i]), st)
+						start = i
+						c.throttled = true
+						c.conn.Pause()
+						break input
+					}
 				}
 			}
 			if !again.on && again.first(v, typ, naming) {

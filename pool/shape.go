@@ -99,24 +99,39 @@ func (v *Server) describesBound(typ byte, msg []byte) bool {
 	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && describesPortal(msg, v.bound.portal)
 }
 
-// blindly reports whether a Bind, of size bytes, uses a statement of whose result
-// its client was told before and asks no more, and the server has not told what
-// that is there.
-func (c *Client) blindly(name, bind []byte, end, size int) bool {
-	st := c.names[string(significant(name))]
-	if st == nil || st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
-		return false
+// result is the statement whose result that of st is, which c calls name, and
+// c's name for it: what a private one executes, if it does nothing else.
+func (c *Client) result(name []byte, st *statement) (own []byte, of *statement) {
+	if st.private && st.executes != "" {
+		if of := c.names[st.executes]; of != nil && !of.private {
+			return []byte(st.executes), of
+		}
 	}
-	portal := bind[wire.HeaderLen : end-len(name)-1]
-	return !describesPortal(bind[min(size, len(bind)):], portal)
+	return name, st
 }
 
-// askShape appends what asks the server of the shape of the statement that c
-// calls name, and tells it that before if it lacks it. c is not read until the
-// answer is there.
-func (c *Client) askShape(out, name []byte) []byte {
-	v := c.server
+// blindly returns the statement of which the server has to be asked before a
+// Bind, of size bytes: its client was told of its result before and asks no more,
+// and the server has not told what that is there. It is nil if there is no need.
+func (c *Client) blindly(name, bind []byte, end, size int) *statement {
 	st := c.names[string(significant(name))]
+	if st == nil {
+		return nil
+	}
+	_, st = c.result(name, st)
+	if st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
+		return nil
+	}
+	portal := bind[wire.HeaderLen : end-len(name)-1]
+	if describesPortal(bind[min(size, len(bind)):], portal) {
+		return nil
+	}
+	return st
+}
+
+// askShape appends what asks the server of the shape of st, and tells it that
+// before if it lacks it. The client is not read until the answer is there.
+func (v *Server) askShape(out []byte, st *statement) []byte {
 	out = v.tell(out, st)
 	v.ledger.pushRef(owedDescribe|owedSwallow, ref{st: st})
 	v.asking = true

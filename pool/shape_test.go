@@ -167,3 +167,85 @@ func TestShapeThatIsNotTold(t *testing.T) {
 	s.answers(idle)
 	a.gets(failed, idle)
 }
+
+// A text that does nothing but execute a statement has that one's result:
+// what a client was told of either holds for both.
+func TestShapeOfWhatIsExecuted(t *testing.T) {
+	for name, first := range map[string]struct{ asks, answer []byte }{
+		"the text":      {join(describe("e"), sync), join(reply('3', '1', 't'), rows("a"), idle)},
+		"its portal":    {join(bind("e"), describePortal, sync), join(reply('3', '1', '2'), rows("a"), idle)},
+		"the statement": {join(describe("mine"), sync), join(reply('t'), rows("a"), idle)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, a := newStage(t, "")
+			a.send(join(parse("mine", "select 1"), parse("e", "execute mine"), sync))
+			s.answers(reply('1', '1'), idle)
+			a.send(first.asks)
+			s.answers(first.answer)
+			s.server.out = nil
+			blindly := join(bind("e"), execute, sync)
+			a.send(blindly) // the server is known
+			s.asked(join(closing(two), parse(two, `execute "PGBOUNCER_1"`), bind(two), execute, sync))
+			s.answers(reply('3', '1', '2'), done, idle)
+			a.out = nil
+
+			arrives := s.another()
+			a.send(blindly)
+			arrives()
+			s.asked(join(parse(one, "select 1"), describe(one), flush))
+			s.answers(reply('1', 't'), rows("a"))
+			s.asked(join(parse(two, `execute "PGBOUNCER_1"`), bind(two), execute, sync))
+			s.answers(reply('1', '2'), done, idle)
+			a.gets(reply('2'), done, idle)
+
+			// If the rows are others it is not for this client.
+			arrives = s.another()
+			a.send(blindly)
+			arrives()
+			s.asked(join(parse(one, "select 1"), describe(one), flush))
+			s.answers(reply('1', 't'), rows("a", "b"))
+			s.asked(join(bind("PGBOUNCER_0"), execute, sync))
+			s.answers(sqlError("26000", `prepared statement "PGBOUNCER_0" does not exist`, "1"), idle)
+			a.wantStale()
+			a.out = nil
+
+			// Nor is it where that was found by another, but who asks is told.
+			arrives = s.another()
+			a.send(join(bind("e"), describePortal, execute, sync))
+			arrives()
+			const three = "PGBOUNCER_3"
+			s.asked(join(parse(three, "select 1"), parse(two, `execute "PGBOUNCER_3"`), bind(two), describePortal, execute, sync))
+			s.answers(reply('1', '1', '2'), rows("a", "b"), done, idle)
+			a.gets(reply('2'), rows("a", "b"), done, idle)
+			a.send(blindly)
+			s.asked(join(closing(two), parse(two, `execute "PGBOUNCER_3"`), bind(two), execute, sync))
+		})
+	}
+}
+
+// What explains a statement has another result than that.
+func TestShapeOfWhatIsExplained(t *testing.T) {
+	s, a := newStage(t, "")
+	a.send(join(parse("mine", "select 1"), parse("e", "explain execute mine"), describe("e"), sync))
+	s.answers(reply('1', '1', '3', '1', 't'), rows("QUERY PLAN"), idle)
+	a.send(join(describe("mine"), sync))
+	s.answers(reply('t'), rows("a"), idle)
+	arrives := s.another()
+	s.server.out, a.out = nil, nil
+	a.send(join(bind("e"), execute, sync))
+	arrives()
+	s.asked(join(parse(one, "select 1"), parse(two, `explain execute "PGBOUNCER_1"`), bind(two), execute, sync))
+	s.answers(reply('1', '1', '2'), done, idle)
+	a.gets(reply('2'), done, idle)
+}
+
+// Where a server may have no more than one statement, what is executed still
+// stays as it was when it was asked for.
+func TestShapeOfWhatIsExecutedAlone(t *testing.T) {
+	s, a := newStage(t, "max_prepared_statements = 1")
+	a.send(join(parse("mine", "select 1"), parse("e", "execute mine"), describe("e"), sync))
+	s.server.out = nil
+	s.answers(reply('1', '1', '3', '1', 't'), rows("a"), idle)
+	a.send(join(bind("e"), execute, sync))
+	s.asked(join(closing(two), parse(two, `execute "PGBOUNCER_1"`), bind(two), execute, sync))
+}

@@ -13,7 +13,8 @@ import (
 
 // sqlParse appends a Parse of a text that may name prepared statements, called
 // name on the server and with body as the client has it, and pushes the entry e
-// for it, with r if that is there. v.toldSQL is then what an Execute of it means.
+// for it, with r if that is there: of a private statement, for which it makes
+// room. v.toldSQL is then what an Execute of it means.
 func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) []byte {
 	v := c.server
 	v.toldSQL = nil
@@ -59,6 +60,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 			}
 		case v.blind && st.retired.Load():
 			target = sql.QuoteName(st.name) // to be refused
+			v.prepared.has(st)              // and so to stay
 		default:
 			st, drop := c.inPlaceOf(st)
 			defer drop()
@@ -76,6 +78,7 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		}
 	}
 	if r != nil {
+		out = v.makeRoom(out, r.st)
 		v.ledger.pushRef(e, *r)
 	} else {
 		v.ledger.push(e)
@@ -94,11 +97,14 @@ func parsesSQL(body []byte) bool {
 }
 
 // usesNames reports whether the text of such a Parse does name prepared
-// statements.
-func (c *Client) usesNames(body []byte) bool {
+// statements, and which it executes if it does nothing else.
+func (c *Client) usesNames(body []byte) (executes string, ok bool) {
 	query, _, _ := wire.CutString(body)
-	list, _ := c.sqlStatements(query)
-	return len(list) > 0
+	list, all := c.sqlStatements(query)
+	if all == 1 && len(list) == 1 && list[0].OnlyExecutes(query) {
+		executes = list[0].Name
+	}
+	return executes, len(list) > 0
 }
 
 // sqlExecute deals with an Execute that means r: it notes that, pushes what is

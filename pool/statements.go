@@ -35,6 +35,11 @@ type statement struct {
 	// servers are told it anew before each use.
 	private bool
 
+	// executes is the client's name for the statement that a private one
+	// executes, and does nothing else; empty if it does. Its result is that of
+	// this.
+	executes string
+
 	// retired is set when a server has said that the result of the statement is
 	// not what it was. Another then takes its place; who still has this one was
 	// told of the old result, if of any, and no server is told it again.
@@ -125,12 +130,13 @@ func (t *statements) releaseLocked(st *statement) {
 
 // own makes a private statement, with a client as its holder. body is that of
 // its Parse behind the name.
-func (t *statements) own(body []byte) *statement {
+func (t *statements) own(body []byte, executes string) *statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
 	return &statement{
-		number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), parse: bytes.Clone(body), private: true, holders: 1,
+		number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), parse: bytes.Clone(body),
+		private: true, executes: executes, holders: 1,
 	}
 }
 

@@ -45,6 +45,8 @@ type backend struct {
 	told  gucs // as they were reported
 	saved gucs // as they were when the transaction began; nil outside of one
 
+	reads bool // the transaction has read the shaped table: nobody alters it before its end
+
 	temps    []temp
 	channels []string
 	notes    []string // channels to notify at commit
@@ -56,9 +58,18 @@ type prepared struct {
 	shape int   // of the table, then
 }
 
+// prepares makes a statement.
+func (b *backend) prepares(s *stmt) *prepared {
+	b.reads = b.reads || s != nil && s.verb == "shaped"
+	return &prepared{s, b.pg.shape}
+}
+
 // stale is the error of a statement whose result has changed, nil if it has not.
 func (b *backend) stale(p *prepared) *pgError {
-	if p == nil || p.s == nil || p.s.verb != "shaped" || p.shape == b.pg.shape {
+	if p == nil || p.s == nil || p.s.verb != "shaped" {
+		return nil
+	}
+	if b.reads = true; p.shape == b.pg.shape {
 		return nil
 	}
 	return &pgError{"0A000", "cached plan must not change result type (RevalidateCachedQuery)"}
@@ -68,8 +79,6 @@ type portal struct {
 	s    *stmt
 	arg  string // $1 of a lookup
 	done int    // rows so far
-
-	shape int // of the table, which is locked until the portal is gone
 }
 
 type temp struct {
@@ -309,7 +318,7 @@ func (b *backend) end(commit bool) {
 		}
 	}
 	b.saved = nil
-	b.status = wire.TxIdle
+	b.status, b.reads = wire.TxIdle, false
 	b.temps = slices.DeleteFunc(b.temps, func(t temp) bool { return t.local || t.fresh && !commit })
 	for i := range b.temps {
 		b.temps[i].fresh = false
@@ -328,7 +337,7 @@ func (b *backend) failed(err *pgError, extended bool) {
 	if b.status == wire.TxIdle {
 		b.end(false)
 	} else {
-		b.status = wire.TxFailed
+		b.status, b.reads = wire.TxFailed, false
 		clear(b.portals)
 	}
 	if extended {
@@ -349,7 +358,7 @@ func (b *backend) simple(list []stmt) {
 	}
 	s := &list[0]
 	if target := b.target(s); target.rows() && b.status != wire.TxFailed && (target == s || b.stale(b.prepared[s.name]) == nil) {
-		b.describe(target, b.pg.shape)
+		b.describe(target)
 	}
 	b.execute(s, nil, 0, func(err *pgError) {
 		if err != nil {
@@ -361,7 +370,7 @@ func (b *backend) simple(list []stmt) {
 }
 
 // describe says what rows of s look like.
-func (b *backend) describe(s *stmt, shape int) {
+func (b *backend) describe(s *stmt) {
 	if s != nil && s.verb == "lookup" {
 		b.columns("name", "secret")
 		return
@@ -372,7 +381,7 @@ func (b *backend) describe(s *stmt, shape int) {
 	}
 	names := append([]string{s.tag.String()}, rowColumns[1:]...)
 	if s.verb == "shaped" {
-		names = append(names, "shape"+strconv.Itoa(shape))
+		names = append(names, b.shape())
 	}
 	b.columns(names...)
 }

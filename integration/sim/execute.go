@@ -59,7 +59,7 @@ func (b *backend) lookup(name string) {
 var rowColumns = []string{"tag", "pid", "left", "params", "filler"}
 
 // row is what a session tells of itself.
-func (b *backend) row(s *stmt, shape int) []byte {
+func (b *backend) row(s *stmt) []byte {
 	var left []string
 	for _, t := range b.temps {
 		left = append(left, "temp "+t.name)
@@ -79,7 +79,7 @@ func (b *backend) row(s *stmt, shape int) []byte {
 		strings.Repeat("x", s.arg(1, 0)),
 	}
 	if s.verb == "shaped" {
-		cols = append(cols, "shape"+strconv.Itoa(shape))
+		cols = append(cols, b.shape())
 	}
 	out, at := wire.Begin(nil, wire.DataRow)
 	out = binary.BigEndian.AppendUint16(out, uint16(len(cols)))
@@ -116,8 +116,8 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	case "select", "shaped":
 		b.rows(s, p, limit)
 	case "alter":
-		b.pg.shape++
-		b.complete("ALTER " + s.tag.String())
+		b.alter(s, then)
+		return
 	case "slow", "hang":
 		b.running = &running{tag: s.tag, endless: s.verb == "hang"}
 		r := b.running
@@ -233,16 +233,16 @@ func (b *backend) rows(s *stmt, p *portal, limit int) {
 	if s.verb != "select" {
 		n = 1
 	}
-	from, shape := 0, b.pg.shape
+	from := 0
 	if p != nil {
-		from, shape = p.done, p.shape
+		from = p.done
 	}
 	to := n
 	if limit > 0 {
 		to = min(n, from+limit)
 	}
 	for range to - from {
-		b.emit(b.row(s, shape))
+		b.emit(b.row(s))
 	}
 	if p != nil {
 		p.done = to
@@ -252,6 +252,36 @@ func (b *backend) rows(s *stmt, p *portal, limit int) {
 		return
 	}
 	b.complete("SELECT " + s.tag.String())
+}
+
+// shape is what the table is like, which stays so until the transaction is over.
+func (b *backend) shape() string {
+	b.reads = true
+	return "shape" + strconv.Itoa(b.pg.shape)
+}
+
+// alter gives the table another shape, when no other session's transaction reads
+// it any more.
+func (b *backend) alter(s *stmt, then func(*pgError)) {
+	r := &running{tag: s.tag, then: func(err *pgError) {
+		if err == nil {
+			b.pg.shape++
+			b.complete("ALTER " + s.tag.String())
+		}
+		then(err)
+	}}
+	b.running = r
+	var try func()
+	try = func() {
+		switch {
+		case b.running != r:
+		case b.pg.reads(b):
+			b.pg.w.after(time.Millisecond, try)
+		default:
+			b.finish(nil)
+		}
+	}
+	try()
 }
 
 // finish ends what runs, with an error or not.

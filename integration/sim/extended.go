@@ -89,16 +89,16 @@ func (b *backend) extended(typ byte, body []byte) {
 			fail("42P05", "prepared statement \""+name+"\" already exists")
 			return
 		}
-		p := &prepared{shape: b.pg.shape}
+		var s *stmt
 		if len(list) == 1 {
-			p.s = &list[0]
+			s = &list[0]
 		}
-		if p.s != nil && b.status == wire.TxFailed && p.s.verb != "commit" && p.s.verb != "rollback" {
-			b.failed(aborted(p.s), true)
+		if s != nil && b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
+			b.failed(aborted(s), true)
 			return
 		}
 		b.begin()
-		b.prepared[name] = p
+		b.prepared[name] = b.prepares(s)
 		b.empty(wire.ParseComplete)
 	case wire.Bind:
 		name, from := next(), next()
@@ -116,7 +116,7 @@ func (b *backend) extended(typ byte, body []byte) {
 			return
 		}
 		b.begin()
-		b.portals[name] = &portal{s: p.s, shape: b.pg.shape}
+		b.portals[name] = &portal{s: p.s}
 		if p.s != nil && p.s.verb == "lookup" {
 			b.portals[name].arg = lookupArg(body)
 		}
@@ -126,7 +126,6 @@ func (b *backend) extended(typ byte, body []byte) {
 		body = body[1:]
 		name := next()
 		var s *stmt
-		shape := b.pg.shape
 		if what == 'S' {
 			p := b.prepared[name]
 			if p == nil {
@@ -147,9 +146,9 @@ func (b *backend) extended(typ byte, body []byte) {
 				fail("34000", "portal \""+name+"\" does not exist")
 				return
 			}
-			s, shape = p.s, p.shape
+			s = p.s
 		}
-		b.describe(b.target(s), shape)
+		b.describe(b.target(s))
 	case wire.Execute:
 		name := next()
 		limit := int(binary.BigEndian.Uint32(body))

@@ -107,7 +107,7 @@ func (c *client) reply(typ byte, body []byte) {
 		}
 	case wire.Parse:
 		ok = typ == wire.ParseComplete
-		if e.name != "" {
+		if e.name != "" && !strings.HasPrefix(e.name, executing) {
 			c.named = append(c.named, namedStmt{name: e.name, s: e.about})
 		}
 		c.pop()
@@ -343,10 +343,12 @@ func (c *client) describedAs(e *expect, description []byte) {
 	e.shape = string(shape)
 }
 
-// namedAs is the statement with a name that e is about, nil if that is gone.
+// namedAs is the statement with a name that e is about, or executes, nil if that
+// is gone.
 func (c *client) namedAs(e *expect) *namedStmt {
+	name := strings.TrimPrefix(e.name, executing)
 	for i, n := range c.named {
-		if n.name == e.name && n.s == e.about {
+		if n.name == name && n.s == e.about {
 			return &c.named[i]
 		}
 	}

@@ -117,6 +117,12 @@ func (p *Postgres) remove(b *backend) {
 	p.backends = slices.DeleteFunc(p.backends, func(o *backend) bool { return o == b })
 }
 
+// reads reports whether a transaction of another session than b reads the table
+// that is altered.
+func (p *Postgres) reads(b *backend) bool {
+	return slices.ContainsFunc(p.backends, func(o *backend) bool { return o != b && o.reads })
+}
+
 // notify sends a notification to who listens.
 func (p *Postgres) notify(from *backend, channel, payload string) {
 	for _, b := range p.backends {

@@ -63,7 +63,7 @@ func (b *backend) prepare(s *stmt) *pgError {
 	case s.verb == "prepare" && p != nil:
 		return &pgError{"42P05", `prepared statement "` + s.name + `" already exists`}
 	case s.verb == "prepare":
-		b.prepared[s.name] = &prepared{s.inner, b.pg.shape}
+		b.prepared[s.name] = b.prepares(s.inner)
 		b.complete("PREPARE")
 	case p == nil:
 		return &pgError{"26000", `prepared statement "` + s.name + `" does not exist`}
@@ -243,15 +243,24 @@ func (c *client) sqlStep(verb, name string) {
 	c.sync()
 }
 
-// stale uses a statement whose table was altered since it was prepared, in
-// several batches at once.
+// executing begins the names of the statements that execute the one called by the
+// rest of the name.
+const executing = "executes "
+
+// stale uses a statement whose table was altered since it was prepared, or
+// another that executes it, in several batches at once.
 func (c *client) stale() {
 	w := c.w
 	c.tag()
 	name := "s" + strconv.Itoa(c.n)
 	s := c.parse(name, "shaped 0/7")
+	use := func() string { return name }
 	if w.chance(2) {
-		c.describe('S', name, s)
+		c.send(message(wire.Parse, executing+name, "execute "+name, uint16(0)), &expect{kind: wire.Parse, about: s, name: executing + name})
+		use = func() string { return pick(w, name, executing+name) }
+	}
+	if w.chance(2) {
+		c.describe('S', use(), s)
 	}
 	c.sync()
 	c.wait(func() {
@@ -261,6 +270,7 @@ func (c *client) stale() {
 	})
 	c.wait(func() {
 		for range 1 + w.rng.IntN(3) {
+			name := use()
 			if w.chance(3) {
 				c.describe('S', name, s)
 			}

@@ -38,6 +38,8 @@ type World struct {
 	calm    bool // no more faults
 	stopped bool // the pooler says that the process may exit
 
+	rested wire.Time // when no loop had posted functions to run
+
 	cutFrom wire.Time // from when a drain cuts clients in their transactions; 0: there is no drain
 
 	trace func(string) // nil: nobody listens
@@ -123,6 +125,9 @@ func (w *World) step(until wire.Time) bool {
 	e := heap.Pop(&w.events).(*event)
 	w.now = max(w.now, e.at)
 	w.steps++
+	if !w.posted() {
+		w.rested = w.now
+	}
 	e.run()
 	w.current = nil
 	w.settle()
@@ -146,10 +151,7 @@ func (w *World) runUntil(at wire.Time, done func() bool) (ok bool) {
 // quiet reports whether nothing is under way between the pooler's parts, nor
 // from a connection that has broken, which can't change loops and ends at once.
 func (w *World) quiet() bool {
-	if w.chores.busy > 0 {
-		return false
-	}
-	if slices.ContainsFunc(w.loops, func(l *Loop) bool { return len(l.mail) > 0 }) {
+	if w.chores.busy > 0 || w.posted() {
 		return false
 	}
 	for _, k := range w.sockets {
@@ -160,8 +162,20 @@ func (w *World) quiet() bool {
 	return true
 }
 
+// posted reports whether any loop has posted functions to run.
+func (w *World) posted() bool {
+	return slices.ContainsFunc(w.loops, func(l *Loop) bool { return len(l.mail) > 0 })
+}
+
+// restless is how long the loops may go on posting without a pause. Who does so
+// for longer, however much there is to do, is turning in circles.
+const restless = 2 * time.Second
+
 // check is what must hold after each step.
 func (w *World) check() {
+	if w.posted() && w.now.Sub(w.rested) > restless {
+		w.failf("the loops have posted functions to each other without a pause since %v", time.Duration(w.rested))
+	}
 	w.pooler.Check(w.quiet())
 	w.books.check(w)
 }

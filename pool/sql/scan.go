@@ -26,6 +26,13 @@ type Statement struct {
 	Name          string // as Postgres reads it: without quotes, or in lower case, and cut; "" of DeallocateAll
 }
 
+// OnlyExecutes reports whether s, which was found in text, is an EXECUTE that
+// stands within no other statement: its rows are those of what it executes.
+func (s Statement) OnlyExecutes(text []byte) bool {
+	const word = "execute"
+	return s.Verb == Execute && strings.EqualFold(string(text[s.At:min(s.At+len(word), len(text))]), word)
+}
+
 // words are the words that such a statement may begin with.
 var words = [...]string{"prepare", "execute", "explain", "deallocate", "discard", "create"}
 

@@ -94,6 +94,23 @@ func shown(text string, conforming bool) string {
 	return strings.Join(all, " ")
 }
 
+func TestOnlyExecutes(t *testing.T) {
+	for text, want := range map[string]bool{
+		"execute a":                     true,
+		" /* x */ EXECUTE \"A\" (1, 2)": true,
+		"explain execute a":             false,
+		"explain (analyze) execute a":   false,
+		"create table x as execute a":   false,
+		"prepare a as select 1":         false,
+		"deallocate a":                  false,
+	} {
+		list, _ := Statements([]byte(text), true)
+		if len(list) != 1 || list[0].OnlyExecutes([]byte(text)) != want {
+			t.Errorf("%q: %+v", text, list)
+		}
+	}
+}
+
 // The test that every query passes must let nothing through, and cost nothing.
 func TestMayNameStatements(t *testing.T) {
 	for text, want := range map[string]bool{
