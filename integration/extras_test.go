@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -205,4 +207,98 @@ func TestStartupOptions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOddLists asks for lists of names in every form, good and bad, from Postgres
+// itself and through pgweir: in a StartupMessage and by SET. What Postgres refuses
+// is refused in its words, at the first query.
+func TestOddLists(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	name := ownDatabase(t, db)
+	p := startPooler(t, pooler.Config{
+		Settings:  map[string]string{"pool_mode": "transaction", "default_pool_size": "1"},
+		Databases: []string{fmt.Sprintf("%s = host=%s port=%d", name, db.Host, db.Port)},
+		Userlist:  map[string]string{postgres.Superuser: ""},
+	})
+	// ask is what sql comes to for a session that begins with params.
+	ask := func(dsn string, params map[string]string, sql string) (answer string, refused *pgconn.PgError) {
+		t.Helper()
+		c, err := pgconn.ParseConfig(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.RuntimeParams = params
+		session, err := pgconn.ConnectConfig(testContext(t), c)
+		if err == nil {
+			defer session.Close(context.Background())
+			var results []*pgconn.Result
+			if results, err = session.Exec(testContext(t), sql).ReadAll(); err == nil {
+				return string(results[len(results)-1].Rows[0][0]), nil
+			}
+		}
+		if !errors.As(err, &refused) {
+			t.Fatalf("%q, %s: %v", params, sql, err)
+		}
+		return "", refused
+	}
+	direct, pooled := db.DSN(postgres.Superuser, name), p.DSN(postgres.Superuser, "", name)
+	session, err := pgconn.Connect(testContext(t), pooled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close(context.Background())
+	refused := 0
+	for _, list := range []string{
+		`a,,b`, `"unclosed`, `a b`, `,a`, `a,`, `,`, ` `, ``, `"a" b`, `"a"b`, `""`, `"",a`, `a;b`, `a , b`, `"a""b", "c,d"`, `a"b`, `$user`, `"$user"`, `it's`, `a\b`, `x'; select 1; --`,
+	} {
+		for _, parameter := range []string{"search_path", "temp_tablespaces"} {
+			params := map[string]string{parameter: list}
+			show := "show " + parameter
+			want, no := ask(direct, params, show)
+			got, err := ask(pooled, params, show)
+			switch {
+			case no != nil:
+				refused++
+				if err == nil || err.Message != "invalid server parameter" || err.Detail != no.Message {
+					t.Errorf("%s = %q: %v, Postgres says %v", parameter, list, err, no)
+				}
+			case parameter == "temp_tablespaces": // at login Postgres does not ask whether they exist
+			case err != nil:
+				t.Errorf("%s = %q: %v: %s, Postgres takes it", parameter, list, err, err.Detail)
+			case !slices.Equal(bareNames(got), bareNames(want)):
+				t.Errorf("%s = %q is %s, in Postgres %s", parameter, list, got, want)
+			}
+		}
+		set := "set search_path = '" + strings.ReplaceAll(list, "'", "''") + "'; show search_path"
+		want, no := ask(direct, nil, set)
+		results, err := session.Exec(testContext(t), set).ReadAll()
+		if no != nil || err != nil {
+			t.Errorf("%s: %v, Postgres says %v", set, err, no)
+			continue
+		}
+		if got := string(results[1].Rows[0][0]); got != want {
+			t.Errorf("%s is %s, in Postgres %s", set, got, want)
+		}
+		if session.ParameterStatus("search_path") == "" {
+			continue // it stays where it is
+		}
+		ask(pooled, nil, "show search_path")
+		results, err = session.Exec(testContext(t), "show search_path").ReadAll()
+		if err != nil || string(results[0].Rows[0][0]) != want {
+			t.Errorf("after somebody else's turn %s is not %s: %v", set, want, err)
+		}
+	}
+	if refused < 10 {
+		t.Errorf("Postgres has refused %d of these only", refused)
+	}
+}
+
+// bareNames takes a list of names apart, which has quotes only where it must.
+func bareNames(list string) []string {
+	names := strings.Split(list, ",")
+	for i, name := range names {
+		names[i] = strings.ReplaceAll(strings.Trim(name, ` "`), `""`, `"`)
+	}
+	return names
 }

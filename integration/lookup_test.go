@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -92,4 +93,85 @@ func TestSlowLookups(t *testing.T) {
 	}
 	slow.Wait()
 	eventually(t, "auth_query", func() error { return asked(0) })
+}
+
+// TestLookupsGivenUp: an auth_query that hangs does not stay in Postgres when
+// pgweir gives it up, whatever the reason.
+func TestLookupsGivenUp(t *testing.T) {
+	begin(t)
+	db := ownPostgres(t)
+	watch, err := db.Connect(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { watch.Close(context.Background()) })
+	working := func(name string, want int) func() error {
+		return func() error {
+			var n int
+			err := watch.QueryRow(testContext(t), "select count(*) from pg_stat_activity where application_name = $1 and query like '%pg_sleep(600)%'", name).Scan(&n)
+			if err == nil && n != want {
+				err = fmt.Errorf("%d backends are at work, want %d", n, want)
+			}
+			return err
+		}
+	}
+	for _, tt := range []struct {
+		name, setting, value string
+		mortal               bool
+		leave                bool // before the end
+		end                  func(p *pooler.Pooler) error
+	}{
+		{name: "late", setting: "client_login_timeout", value: "1"},
+		{name: "query_timeout", setting: "query_timeout", value: "1"},
+		{name: "alone", leave: true},
+		{name: "killed", end: func(p *pooler.Pooler) error { _, err := p.Console(testContext(t), "KILL app"); return err }},
+		{name: "last", leave: true, mortal: true, end: func(p *pooler.Pooler) error { return p.Signal(syscall.SIGTERM) }},
+		{name: "drained", setting: "sigterm_grace", value: "1", mortal: true, end: func(p *pooler.Pooler) error {
+			_, err := p.Console(testContext(t), "SHUTDOWN DRAIN")
+			return err
+		}},
+	} {
+		c := pooler.Config{
+			Settings: map[string]string{
+				"auth_type": "plain", "auth_user": postgres.Superuser, "auth_query": "select $1::text, 'none'::text from pg_sleep(600)",
+			},
+			Databases: []string{fmt.Sprintf("app = host=%s port=%d dbname=%s application_name=%s", db.Host, db.Port, postgres.Database, tt.name)},
+			Userlist:  map[string]string{postgres.Superuser: ""},
+		}
+		if tt.setting != "" {
+			c.Settings[tt.setting] = tt.value
+		}
+		start := startPooler
+		if tt.mortal {
+			start = startMortal
+		}
+		p := start(t, c)
+		ctx, leave := context.WithCancel(testContext(t))
+		var visit sync.WaitGroup
+		visit.Go(func() {
+			if conn, err := pgconn.Connect(ctx, p.DSN("nina", "tulip", "app")); err == nil {
+				conn.Close(ctx)
+				t.Errorf("%s: let in", tt.name)
+			}
+		})
+		eventually(t, tt.name, working(tt.name, 1))
+		if tt.end != nil {
+			if err := tt.end(p); err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+		}
+		if tt.leave {
+			leave()
+		}
+		eventually(t, tt.name, working(tt.name, 0))
+		leave()
+		visit.Wait()
+		if tt.mortal {
+			select {
+			case <-p.Done():
+			case <-testContext(t).Done():
+				t.Errorf("%s: the process does not end", tt.name)
+			}
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -220,12 +219,7 @@ func (s *Shard) sendCancel(r *cancel, from *Worker) {
 	w, v := s.w, r.server
 	s.cancelling++
 	sent := false
-	order, _ := w.p.order(s.pool)
-	order.Hosts = []string{v.name}
-	if v.tls() == "" {
-		order.TLS = certs.Settings{} // as the session, so the request
-	}
-	w.p.opts.Dialer.Cancel(order, v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
+	w.p.opts.Dialer.Cancel(v.cancelOrder(), v.host, v.key, w.p.Snapshot().Main.CancelWaitTimeout,
 		func(send func(bool)) {
 			ok := w.loop.Post(func() {
 				sent = r.stillMeant()

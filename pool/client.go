@@ -258,6 +258,7 @@ func (c *Client) end(reason string, spoke bool) {
 		c.shard.publishWaiters()
 	}
 	if v != nil {
+		v.recall()
 		c.server, v.client = nil, nil
 		v.abandoned(c.remain > 0)
 	}
@@ -277,6 +278,8 @@ func (v *Server) abandoned(midway bool) {
 	v.swallow = true // the rest of what is passing through
 	s := v.shard
 	switch {
+	case v.recalled:
+		v.close("auth_query was given up", false)
 	case v.replication != replicatesNot:
 		v.close("client disconnect", !midway)
 	case midway || v.conn.Queued() > 0:

@@ -51,14 +51,14 @@ func (p *Pooler) Shutdown(mode ShutdownMode) {
 		p.each(func(w *Worker) {
 			for _, s := range w.all {
 				for s.waiting.n > 0 {
-					s.waiting.head.disconnect(true, "server shutting down")
+					s.waiting.head.disconnect(true, reasonServerStopping)
 				}
 				s.closeUnused("pause mode")
 			}
 		})
 		p.opts.Chore(func() {
 			p.waitServers(nil, func() int { return p.openServers(nil) })
-			p.stop()
+			p.leave()
 		})
 	case ShutdownWaitForClients:
 		p.clientLeft()
@@ -95,7 +95,7 @@ func (p *Pooler) clientLeft() {
 	switch p.shutdownMode() {
 	case ShutdownWaitForClients:
 		if p.sockets.Load() == 0 {
-			p.stop()
+			p.dropLookups()
 		}
 	case ShutdownDrain:
 		if p.clients.Load() == 0 { // consoles watch to the end
@@ -116,7 +116,7 @@ func (p *Pooler) State() (active, paused bool) {
 var (
 	errPaused    = errors.New("already suspended/paused")
 	errNotPaused = errors.New("pooler is not paused/suspended")
-	errStopping  = errors.New("pooler is shutting down")
+	errStopping  = errors.New(reasonStopping)
 	errResumed   = errors.New("resumed before all servers were closed")
 )
 

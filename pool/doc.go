@@ -93,7 +93,8 @@
 //	startup.go   its first packets; extras.go parameters that are not tracked
 //	encrypt.go   TLS
 //	login.go     who it is; welcome.go the end of that
-//	lookup.go    auth_query; method.go HBA, LDAP, and the methods without an exchange
+//	lookup.go    auth_query; recall.go how one ends that is given up
+//	method.go    HBA, LDAP, and the methods without an exchange; stranger.go what strangers hear
 //	passthrough.go  passwords that the database judges; trial.go how; guesses.go how often
 //	console.go   the console's clients; internal.go clients of pgweir's own
 //	replication.go  clients that speak to a walsender of their own

@@ -104,7 +104,7 @@ func (w *Worker) cutAll(d *draining) {
 		c.fail(goodbye)
 	}
 	w.logins.each(cut)
-	w.cancels.each(func(c *Client) { c.disconnect(false, "pooler is shutting down") })
+	w.cancels.each(func(c *Client) { c.disconnect(false, reasonStopping) })
 	for _, s := range w.all {
 		s.waiting.each(cut)
 	}
@@ -130,11 +130,11 @@ func (p *Pooler) drained(d *draining) {
 		w.dropLookups()
 		for _, s := range w.all {
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
-				l.each(func(v *Server) { v.close("pooler is shutting down", true) })
+				l.each(func(v *Server) { v.close(reasonStopping, true) })
 			}
 		}
 		if left.Add(-1) == 0 {
-			p.stop()
+			p.leave()
 		}
 	})
 }

@@ -51,18 +51,18 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 	s.waiting.each(func(c *Client) {
 		if c.login != nil {
 			if late(now, c.connected, main.ClientLoginTimeout) {
-				c.failWaiting("client_login_timeout (server down)")
+				c.failWaiting(reasonServerDown)
 				return
 			}
 		}
 		wait := snap.ForClient(s.pool.db.conf.Load(), c.user.Name).QueryWaitTimeout
 		switch {
 		case late(now, c.queryStart, wait):
-			c.failWaiting("query_wait_timeout")
+			c.failWaiting(reasonQueryWait)
 		case late(now, c.queryStart, set.QueryTimeout):
-			c.failWaiting("query_timeout")
+			c.failWaiting(reasonQueryTimeout)
 		case s.w.p.shutdownMode() == ShutdownWaitForServers:
-			c.disconnect(true, "server shutting down")
+			c.disconnect(true, reasonServerStopping)
 		case c.login == nil && !c.notified && main.QueryWaitNotify > 0 &&
 			int(now.Sub(c.queryStart)/time.Second) > main.QueryWaitNotify:
 			c.notified = true
@@ -80,11 +80,11 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 			switch {
 			case c == nil || v.replication != replicatesNot:
 			case c.busy && late(now, c.queryStart, set.QueryTimeout):
-				v.close("query timeout", false)
+				v.overdue("query timeout")
 			case !c.busy && v.status != wire.TxIdle && late(now, v.since, set.IdleTransactionTimeout):
 				v.close("idle transaction timeout", false)
 			case c.inXact && late(now, c.xactStart, set.TransactionTimeout):
-				v.close("transaction timeout", false)
+				v.overdue("transaction timeout")
 			case fastClose && v.obsolete() && v.ledger.clear() && v.status == wire.TxIdle && c.remain == 0:
 				v.close("database configuration changed", true)
 			}

@@ -126,7 +126,7 @@ func (c *Client) admit(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.console = l.database == consoleDatabase
 	if !l.console && !p.admits(c) {
-		c.disconnect(true, "pooler is shutting down")
+		c.disconnect(true, reasonStopping)
 		return
 	}
 	if l.console {

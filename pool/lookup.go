@@ -7,6 +7,8 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -158,14 +160,11 @@ func (c *Client) questionFor(main *configs.Main) (q question, db *Database, refu
 		c.log(Error, fmt.Sprintf("authentication database %q is not configured.", q.database))
 		return q, nil, reasonConfig
 	case db.disabled.Load():
-		return q, nil, fmt.Sprintf("authentication database %q is disabled", q.database)
+		c.log(Error, fmt.Sprintf("authentication database %q is disabled", q.database))
+		return q, nil, reasonConfig
 	}
 	return q, db, ""
 }
-
-// reasonConfig is what a client is told of mistakes that are none of its
-// business.
-const reasonConfig = "bouncer config error"
 
 // lookedUp goes on with a login about which an auth_query has asked.
 func (c *Client) lookedUp(a answer) {
@@ -296,8 +295,20 @@ func (w *Worker) eachLookup() []*lookup {
 	return slices.SortedFunc(maps.Values(w.lookups), func(a, b *lookup) int { return cmp.Compare(a.client.id, b.client.id) })
 }
 
-// dropLookups gives up all lookups at the end of a drain, when nobody is left who
-// may wait for them.
+// dropLookups gives up all lookups, when nobody is left who may wait for them, and
+// then ends the process.
+func (p *Pooler) dropLookups() {
+	var left atomic.Int32
+	left.Store(int32(len(p.workers)))
+	p.each(func(w *Worker) {
+		w.dropLookups()
+		if left.Add(-1) == 0 {
+			p.leave()
+		}
+	})
+}
+
+// dropLookups gives up the lookups of w, at the end of a shutdown.
 func (w *Worker) dropLookups() {
 	for _, k := range w.eachLookup() {
 		k.over, k.askers = true, nil
@@ -416,22 +427,24 @@ func (k *lookup) finish() {
 	}
 	a := k.answer
 	a.at = w.now()
-	if k.replied && k.failed {
-		k.bad = "the server says: " + a.err.Message
-	}
+	var said wire.Fields
 	switch {
-	case k.bad == "" && k.replied:
+	case k.bad != "":
+	case k.replied && k.failed:
+		k.bad = "the server says: " + a.err.Message
+	case k.replied:
 		w.p.answers.known.Add(k.question, a)
-	case k.bad == "" && k.failed:
-		a = answer{err: a.err} // the pool's own words: a timeout, a server that can't be had
+	case k.failed: // the pool's own words: a timeout, a server that can't be had
+		said = a.err
+		k.bad = strings.TrimSuffix(said.Message+": "+said.Detail, ": ")
 	default:
-		if k.bad == "" {
-			k.bad = "it was ended before it was answered"
-		}
-		a = answer{err: wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: reasonConfig}}
+		k.bad = "it was ended before it was answered"
+	}
+	if k.bad != "" {
 		if len(k.askers) == 0 {
 			return // gone, and so is the lookup
 		}
+		a = answer{err: forStranger(said)}
 		w.p.log.Log(Error, k.client.prefix(), fmt.Sprintf("auth_query about user %q in database %q failed: %s", k.question.name, k.question.database, k.bad))
 	}
 	for _, asker := range k.askers {

@@ -6,12 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pgweir/pgweir/auth"
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
 )
@@ -265,7 +267,7 @@ func TestAuthQueryWhere(t *testing.T) {
 func TestAuthQueryNowhere(t *testing.T) {
 	for _, tt := range []struct{ authDB, want, logged string }{
 		{"none", "bouncer config error", `authentication database "none" is not configured.`},
-		{"other", `authentication database "other" is disabled`, ""},
+		{"other", "bouncer config error", `authentication database "other" is disabled`},
 		{"pgbouncer", "bouncer config error", `cannot use the reserved "pgbouncer" database as an auth_dbname`},
 	} {
 		w := newWorld(t, "auth_user = alice", "app = host=db auth_dbname="+tt.authDB+"\nother = host=db")
@@ -352,6 +354,7 @@ func TestAuthQueryLeaves(t *testing.T) {
 	if !server.closed {
 		t.Error("a server is kept by a lookup that nobody waits for")
 	}
+	w.wantRecalled(1)
 	e.leave()
 	w.serve()
 	if asked := w.lastConn().asked(); strings.Contains(asked, "who") {
@@ -369,5 +372,79 @@ func TestAuthQueryTimeout(t *testing.T) {
 	c.wantError("client_login_timeout")
 	if !w.lastConn().closed {
 		t.Error("the server with the query on it stays open")
+	}
+	w.wantRecalled(1)
+}
+
+// wantRecalled checks that n auth_queries were cancelled, each on its own server.
+func (w *world) wantRecalled(n int) {
+	w.t.Helper()
+	if len(w.dialer.sent) != n {
+		w.t.Errorf("cancelled %q, want %d", w.dialer.sent, n)
+	}
+	for _, sent := range w.dialer.sent {
+		if sent != "10.0.0.1:5432 0000000000000000" {
+			w.t.Errorf("cancelled %q", sent)
+		}
+	}
+}
+
+// TestAuthQueryGivenUp ends an auth_query that does not answer in each way that
+// there is: Postgres is told, and the end of the process waits for that.
+func TestAuthQueryGivenUp(t *testing.T) {
+	stop := func(mode pool.ShutdownMode) func(w *world, c *client) {
+		return func(w *world, c *client) {
+			w.p.Shutdown(mode)
+			c.leave()
+			w.pass(time.Second)
+		}
+	}
+	for _, tt := range []struct {
+		name, main string
+		end        func(w *world, c *client)
+		stops      bool
+	}{
+		{"client_login_timeout", "client_login_timeout = 3", func(w *world, _ *client) { w.pass(4 * time.Second) }, false},
+		{"nobody waits", "", func(w *world, c *client) { c.leave(); w.pass(6 * time.Second) }, false},
+		{"query_timeout", "query_timeout = 3", func(w *world, _ *client) { w.pass(4 * time.Second) }, false},
+		{"KILL", "", func(w *world, _ *client) { w.outside(func() { w.p.Kill("app") }); w.pass(time.Second) }, false},
+		{"shutdown", "", stop(pool.ShutdownWaitForClients), true},
+		{"drain", "", stop(pool.ShutdownDrain), true},
+		{"the grace is over", "sigterm_grace = 0", func(w *world, _ *client) { w.p.Shutdown(pool.ShutdownDrain); w.pass(time.Second) }, true},
+		{"no connection", "client_login_timeout = 3", func(w *world, _ *client) {
+			w.dialer.fails = errors.New("no way there")
+			w.pass(4 * time.Second)
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			stopped := false
+			w := newWorldWith(t, "auth_type = plain\npool_mode = transaction\nauth_user = alice\nauth_query = select who\n"+tt.main, "",
+				func(o *pool.Options) { o.Stop = func() { stopped = true } })
+			w.dialer.hold = true
+			c := w.connect().startup("user", "nina", "database", "app")
+			w.serve()
+			server := w.lastConn()
+			server.asked()
+			tt.end(w, c)
+			if !server.closed || len(w.dialer.held) != 1 {
+				t.Fatalf("closed: %v, %d to be cancelled", server.closed, len(w.dialer.held))
+			}
+			if got := server.asked(); got != "X\x00\x00\x00\x04" {
+				t.Errorf("the server hears %q", got)
+			}
+			if stopped {
+				t.Error("the process ended before that was told")
+			}
+			w.dialer.held[0]()
+			w.settle()
+			if w.dialer.fails == nil {
+				w.wantRecalled(1)
+			} else if !w.log.has("failed to cancel an auth_query that was given up: no way there") {
+				t.Errorf("the log is %q", w.log)
+			}
+			if stopped != tt.stops {
+				t.Errorf("the process has ended: %v", stopped)
+			}
+		})
 	}
 }

@@ -139,6 +139,9 @@ type Pooler struct {
 	drain    atomic.Pointer[draining]
 	stopped  sync.Once
 
+	recalls atomic.Int32 // under way
+	leaving atomic.Bool  // the process ends when there is none
+
 	// mu guards the registry below and the slots of its members (slots.go). A
 	// loop takes it only where a pool is met for the first time and where a
 	// server is opened or closed, for a few map operations, and calls nothing

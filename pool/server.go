@@ -53,6 +53,7 @@ type Server struct {
 	retired  bool // its address is not to be used any more
 	fits     bool // jobRole: it is what the entry wants
 	standby  bool // it was one when it was logged in, and the entry prefers those
+	recalled bool // what it does is being cancelled, and it is closed
 
 	replication replication // of the one client that it was opened for
 
@@ -234,7 +235,7 @@ func (v *Server) close(reason string, polite bool) {
 	v.shard.w.drop(v.part)
 	v.part = nil
 	v.forgetStatements()
-	if polite && v.ledger.clear() && v.remain == 0 && v.conn.Queued() == 0 {
+	if (polite && v.ledger.clear() && v.remain == 0 || v.recalled) && v.conn.Queued() == 0 {
 		v.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
 		lingers = v.leave()
 	} else {

@@ -179,7 +179,11 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 	switch {
 	case c.state != ClientLogin:
 	case login != nil && login.Answered() && !login.StartingUp() && !login.Full():
-		k.over(trialEnd{err: login.Fields()})
+		f := login.Fields()
+		if !login.Granted { // else the password is right
+			f = forStranger(f)
+		}
+		k.over(trialEnd{err: f})
 	case len(k.askers) == 0:
 		c.disconnect(false, nobodyWaits)
 	default:
@@ -198,7 +202,7 @@ func (k *trial) over(end trialEnd) {
 // Write implements wire.Conn: the pool has an error to tell.
 func (k *trial) Write(p []byte) {
 	if typ, size, ok, err := wire.Peek(p, maxLookup); ok && err == nil && typ == wire.ErrorResponse && size <= len(p) {
-		k.end = trialEnd{err: wire.ParseFields(p[wire.HeaderLen:size])}
+		k.end = trialEnd{err: forStranger(wire.ParseFields(p[wire.HeaderLen:size]))}
 	}
 }
 

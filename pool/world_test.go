@@ -189,10 +189,11 @@ type fakeDialer struct {
 	asked []dial.Request
 	done  []func(*dial.Session, error)
 
-	hold bool         // Cancel waits
-	held []func()     // the cancel requests that do
-	sent []string     // cancel requests: host, port and key
-	last dial.Request // where the last one went
+	hold  bool         // Cancel waits
+	fails error        // of Cancel
+	held  []func()     // the cancel requests that do
+	sent  []string     // cancel requests: host, port and key
+	last  dial.Request // where the last one went
 }
 
 func (d *fakeDialer) Connect(r dial.Request, done func(*dial.Session, error)) {
@@ -202,6 +203,10 @@ func (d *fakeDialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 // Cancel waits for the test if hold is set. What is sent is noted.
 func (d *fakeDialer) Cancel(r dial.Request, host string, key []byte, _ time.Duration, ready func(func(bool)), done func(error)) {
 	run := func() {
+		if d.fails != nil {
+			done(d.fails)
+			return
+		}
 		ready(func(send bool) {
 			if send {
 				d.sent, d.last = append(d.sent, fmt.Sprintf("%s:%d %x", host, r.Port, key)), r
@@ -240,7 +245,7 @@ var reported = []dial.Param{
 // serve answers the oldest login with a server.
 func (w *world) serve() {
 	w.t.Helper()
-	w.dialer.next(w.t)(&dial.Session{Params: reported, Key: make([]byte, 8)}, nil)
+	w.dialer.next(w.t)(&dial.Session{Params: reported, Key: make([]byte, 8), Name: "db", Host: "10.0.0.1"}, nil)
 	w.settle()
 }
 

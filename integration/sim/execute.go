@@ -170,7 +170,16 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 			then(err)
 			return
 		}
-		b.complete(strings.ToUpper(s.verb))
+		if s.asRow {
+			b.columns("set_config")
+			out, at := wire.Begin(nil, wire.DataRow)
+			out = binary.BigEndian.AppendUint16(out, 1)
+			out = binary.BigEndian.AppendUint32(out, uint32(len(s.value)))
+			b.emit(wire.End(append(out, s.value...), at))
+			b.complete("SELECT 1")
+		} else {
+			b.complete(strings.ToUpper(s.verb))
+		}
 	case "temp":
 		b.temps = append(b.temps, temp{name: s.tag.String(), local: b.status != wire.TxIdle, fresh: true})
 		b.complete("CREATE TABLE " + s.tag.String())

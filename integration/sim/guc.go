@@ -70,6 +70,12 @@ func canonical(name, value string) (v string, ok bool) {
 		return "", false
 	case "IntervalStyle":
 		return lower, lower == "postgres" || lower == "iso_8601"
+	case "search_path":
+		for name := range strings.SplitSeq(value, ",") {
+			if len(strings.Fields(name)) > 1 {
+				return "", false
+			}
+		}
 	case "TimeZone":
 		return value, value != "" && lower != "nowhere"
 	}

@@ -162,8 +162,8 @@ func (c *client) mayBeTold(f wire.Fields) bool {
 		return failing || forgotten
 	case strings.Contains(text, "authentication failed"), strings.HasPrefix(text, "no such database"):
 		return c.stage != stageReady && (!c.right || w.set.removals > 0)
-	case text == "bouncer config error": // a database is removed, or a server crashes, under an auth_query
-		return c.stage != stageReady && w.set.main["auth_user"] != ""
+	case text == "bouncer config error": // a database is removed, or a server crashes or refuses, under an auth_query or a trial
+		return c.stage != stageReady && (w.set.main["auth_user"] != "" || w.set.passthrough())
 	case text == "invalid server parameter":
 		return c.oddParams()
 	case strings.HasPrefix(text, "transaction blocks not allowed"):

@@ -33,6 +33,7 @@ type stmt struct {
 	args []int
 	text string
 
+	asRow       bool   // set: by set_config
 	name, value string // set; prepare, execute and deallocate have a name
 	inner       *stmt  // prepare: of what; nil: of a row of nothing
 	all         bool   // deallocate all
@@ -126,6 +127,15 @@ func parseOne(text string) (s stmt, ok bool) {
 	if strings.HasPrefix(text, "SELECT pg_catalog.concat_ws(") {
 		s.verb = "limits"
 		return s, true
+	}
+	if rest, ok := strings.CutPrefix(text, "SELECT pg_catalog.set_config('"); ok {
+		name, value, ok := strings.Cut(strings.TrimSuffix(rest, ",false)"), "',")
+		if !ok {
+			return s, false
+		}
+		s.verb, s.name, s.asRow = "set", name, true
+		s.value, ok = literal(value)
+		return s, ok
 	}
 	switch s.verb {
 	case "set":

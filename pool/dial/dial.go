@@ -262,6 +262,8 @@ func (r *Request) login(conn net.Conn, host string) (*login, *LoginError) {
 	failed = l.run()
 	if failed == nil {
 		failed = l.fit(r.Attrs)
+	} else {
+		failed.Granted = l.granted
 	}
 	return l, failed
 }

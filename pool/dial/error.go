@@ -96,11 +96,12 @@ const (
 
 // LoginError is why Connect failed. It holds no secret.
 type LoginError struct {
-	Kind   Kind
-	Reason string      // PgBouncer's words, for "closing because: ..." and the cached error
-	Detail string      // more for the log, may be empty
-	Host   string      // the host it happened with
-	Server wire.Fields // Refused: what Postgres said
+	Kind    Kind
+	Reason  string      // PgBouncer's words, for "closing because: ..." and the cached error
+	Detail  string      // more for the log, may be empty
+	Host    string      // the host it happened with
+	Server  wire.Fields // Refused: what Postgres said
+	Granted bool        // the server had taken the secret before
 }
 
 // Error is the text for the log: PgBouncer's, then the detail.

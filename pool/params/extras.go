@@ -72,14 +72,7 @@ func AppendExtras(dst []byte, have, want Extras, anew bool) []byte {
 		if !anew && slices.Contains(had, e) {
 			continue
 		}
-		dst = append(append(append(dst, "SET "...), e.Name...), '=')
-		switch e.Name {
-		case "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries":
-			dst = sql.AppendNames(dst, e.Value)
-		default:
-			dst = sql.AppendLiteral(dst, e.Value)
-		}
-		dst = append(dst, ';')
+		dst = sql.AppendSet(dst, e.Name, e.Value)
 	}
 	return dst
 }

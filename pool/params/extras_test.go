@@ -28,7 +28,7 @@ func TestExtras(t *testing.T) {
 		{someExtras("a", "1", "b", "2"), someExtras("b", "3", "c", "4"), false, "RESET a;SET b='3';SET c='4';"},
 		{Extras{}, someExtras("my.own", `it's \`), false, `SET my.own=E'it''s \\';`},
 		{Extras{}, someExtras("Search_Path", "a, b"), false, "SET search_path='a', 'b';"},
-		{Extras{}, someExtras("search_path", "a; drop table t"), false, "SET search_path='a; drop table t';"},
+		{Extras{}, someExtras("search_path", "a; drop table t"), false, "SELECT pg_catalog.set_config('search_path','a; drop table t',false);"},
 		{Extras{}, someExtras("role", ""), false, "SET role='';"},
 	} {
 		if got := string(AppendExtras(nil, tt.have, tt.want, tt.anew)); got != tt.sql {

@@ -131,13 +131,7 @@ func AppendSets(dst []byte, t *Tracked, have, want Values) []byte {
 		if !h[i].Known || !w[i].Known || strings.EqualFold(h[i].Text, w[i].Text) {
 			continue
 		}
-		dst = append(append(append(dst, "SET "...), name...), '=')
-		if name == "search_path" {
-			dst = sql.AppendNames(dst, w[i].Text)
-		} else {
-			dst = sql.AppendLiteral(dst, w[i].Text)
-		}
-		dst = append(dst, ';')
+		dst = sql.AppendSet(dst, name, w[i].Text)
 	}
 	return dst
 }

@@ -143,6 +143,12 @@ func FuzzAppendSets(f *testing.F) {
 			if !ok || got != app {
 				t.Fatalf("application_name %q is %q in %s (conforming %t)", app, got, sql, conforming)
 			}
+			if broken, ok := strings.CutPrefix(rest, ";SELECT pg_catalog.set_config('search_path',"); ok {
+				if got, rest, ok := readLiteral(broken, conforming); !ok || got != path || rest != ",false);" {
+					t.Fatalf("%q is %q in %s (conforming %t)", path, got, sql, conforming)
+				}
+				continue
+			}
 			rest, ok = strings.CutPrefix(rest, ";SET search_path=")
 			if !ok {
 				t.Fatalf("something comes between: %s", sql)

@@ -18,22 +18,35 @@ func AppendLiteral(dst []byte, s string) []byte {
 	return append(dst, '\'')
 }
 
-// AppendNames appends s, a list of names as a search_path is reported and asked
-// for, in the form that SET takes: each name is a literal. So it means the same,
-// whatever names there are, and can't be read as anything else. What is no list
-// is one literal.
-func AppendNames(dst []byte, s string) []byte {
-	names, ok := splitNames(s)
-	if !ok || len(names) == 0 {
-		return AppendLiteral(dst, s)
+// AppendSet appends the statement that sets the parameter called name, which
+// must be a parameter's, to value, in the form in which Postgres reports it and
+// takes it from a StartupMessage. What Postgres does not take there it does not
+// take from the statement either.
+//
+// SET would read a list of names, such as a search_path, as one name. So each
+// name is a literal of its own: it means the same, whatever it is, and can't be
+// read as anything else. For what is no list of names SET has no form at all.
+func AppendSet(dst []byte, name, value string) []byte {
+	set := func() { dst = append(append(append(dst, "SET "...), name...), '=') }
+	switch name {
+	case "search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries":
+	default:
+		set()
+		return append(AppendLiteral(dst, value), ';')
 	}
+	names, ok := splitNames(value)
+	if !ok || len(names) == 0 {
+		dst = append(append(append(dst, "SELECT pg_catalog.set_config('"...), name...), "',"...)
+		return append(AppendLiteral(dst, value), ",false);"...)
+	}
+	set()
 	for i, name := range names {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
 		dst = AppendLiteral(dst, name)
 	}
-	return dst
+	return append(dst, ';')
 }
 
 // splitNames takes a list of names apart as Postgres does

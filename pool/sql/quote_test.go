@@ -17,28 +17,31 @@ func TestAppendLiteral(t *testing.T) {
 	}
 }
 
-func TestAppendNames(t *testing.T) {
-	for _, test := range []struct{ list, want string }{
-		{`"$user", public`, "'$user', 'public'"},
-		{"\tApp ,É,a$b\v", "'app', 'É', 'a$b'"},
-		{"order,default", "'order', 'default'"},
-		{`"a;b", "Say ""a""", ""`, `'a;b', 'Say "a"', ''`},
-		{`""`, "''"},
-		{"", "''"},
-		{"public;--", "'public;--'"},
-		{"a'b", "'a''b'"},
-		{`a\b`, `E'a\\b'`},
-		{`a,$$"$$`, `'a', '$$"$$'`},
+func TestAppendSet(t *testing.T) {
+	for _, test := range []struct{ name, value, want string }{
+		{"TimeZone", "UTC", "SET TimeZone='UTC';"},
+		{"DateStyle", "ISO, MDY", "SET DateStyle='ISO, MDY';"},
+		{"application_name", "a,,b", "SET application_name='a,,b';"},
+		{"search_path", `"$user", public`, "SET search_path='$user', 'public';"},
+		{"search_path", "\tApp ,É,a$b\v", "SET search_path='app', 'É', 'a$b';"},
+		{"search_path", "order,default", "SET search_path='order', 'default';"},
+		{"search_path", `"a;b", "Say ""a""", ""`, `SET search_path='a;b', 'Say "a"', '';`},
+		{"search_path", `""`, "SET search_path='';"},
+		{"search_path", "public;--", "SET search_path='public;--';"},
+		{"search_path", "a'b", "SET search_path='a''b';"},
+		{"search_path", `a\b`, `SET search_path=E'a\\b';`},
+		{"temp_tablespaces", `a,$$"$$`, `SET temp_tablespaces='a', '$$"$$';`},
 		// What is no list of names:
-		{"public; drop table t", "'public; drop table t'"},
-		{`"a" b`, `'"a" b'`},
-		{`"a`, `'"a'`},
-		{"a b", "'a b'"},
-		{"a,", "'a,'"},
-		{"a,,b", "'a,,b'"},
+		{"search_path", "", "SELECT pg_catalog.set_config('search_path','',false);"},
+		{"search_path", "public; drop table t", "SELECT pg_catalog.set_config('search_path','public; drop table t',false);"},
+		{"search_path", `"a" b`, `SELECT pg_catalog.set_config('search_path','"a" b',false);`},
+		{"search_path", `"it's`, `SELECT pg_catalog.set_config('search_path','"it''s',false);`},
+		{"search_path", "a b", "SELECT pg_catalog.set_config('search_path','a b',false);"},
+		{"search_path", "a,", "SELECT pg_catalog.set_config('search_path','a,',false);"},
+		{"temp_tablespaces", "a,,b", "SELECT pg_catalog.set_config('temp_tablespaces','a,,b',false);"},
 	} {
-		if got := string(AppendNames(nil, test.list)); got != test.want {
-			t.Errorf("%q is %s, want %s", test.list, got, test.want)
+		if got := string(AppendSet(nil, test.name, test.value)); got != test.want {
+			t.Errorf("%s = %q: %s, want %s", test.name, test.value, got, test.want)
 		}
 	}
 }
