@@ -54,6 +54,14 @@ var ruleMutations = []mutation{
 		"		if w.p.guesses.refused(l.tried, w.now()) {", "		if false && w.p.guesses.refused(l.tried, w.now()) {",
 	},
 	{
+		"a cancel request that waits is forgotten", "pool/cancel.go",
+		"		s.w.loop.Post(func() { r.finishOr(from, s.cancelIfMeant(r, from)) })\n", "		_ = s.w.loop\n",
+	},
+	{
+		"a query counts as sent before the parameters are told", "pool/job.go",
+		"		v.since = w.now() // the query is sent now, which cancelUnderway has to know\n", "",
+	},
+	{
 		"a server that is not what the entry wants any more is kept", "pool/role.go",
 		"	case !v.fits:\n", "	case !v.fits && false:\n",
 	},

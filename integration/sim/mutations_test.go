@@ -172,12 +172,12 @@ var mutations = []mutation{
 		"	if wait <= 0 {\n", "	if wait <= underway {\n",
 	},
 	{
-		"a cancel request that waits is forgotten", "pool/cancel.go",
-		"		s.w.loop.Post(func() { r.finishOr(from, s.cancelIfMeant(r, from)) })\n", "		_ = s.w.loop\n",
+		"an unnamed statement is anybody's", "pool/unnamed.go",
+		`(v.bareOf != c.id || v.bare == nil || v.bare != c.names[""])`, "(v.bareOf != c.id && false)",
 	},
 	{
-		"a query counts as sent before the parameters are told", "pool/job.go",
-		"		v.since = w.now() // the query is sent now, which cancelUnderway has to know\n", "",
+		"a login counts for ever", "pool/seat.go",
+		"	t.count(0, -1, 0)\n", "",
 	},
 	{
 		"a drain does not wait for the end of a transaction", "pool/drain.go",
