@@ -405,8 +405,11 @@ func TestChangedResultElsewhere(t *testing.T) {
 		}
 	}
 	prepare := []line{
-		{"Close", "S", "mine"}, {"Parse", "mine", "insert into elsewhere default values returning *"}, {"Describe", "S", "mine"},
-		{"Close", "S", "text"}, {"Parse", "text", "execute mine"},
+		{"Close", "S", "mine"},
+		{"Parse", "mine", "insert into elsewhere default values returning *"},
+		{"Describe", "S", "mine"},
+		{"Close", "S", "text"},
+		{"Parse", "text", "execute mine"},
 	}
 	blindly := []line{{"Bind", "", "mine"}, {"Execute", "", "0"}}
 	executing := []line{{"Bind", "", "text"}, {"Execute", "", "0"}}
