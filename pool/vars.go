@@ -100,8 +100,8 @@ func (v vars) with(t *tracked, i int, text string) vars {
 func (v vars) adopt(t *tracked, had, canon vars) vars {
 	all, before, now := v.values(t), had.values(t), canon.values(t)
 	for i := range all {
-		told := before[i].known && !strings.EqualFold(all[i].text, before[i].text)
-		if all[i].known && now[i].known && (told || strings.EqualFold(all[i].text, now[i].text)) {
+		told := before[i].known && !sameValue(t.names[i], all[i].text, before[i].text)
+		if all[i].known && now[i].known && (told || sameValue(t.names[i], all[i].text, now[i].text)) {
 			all[i] = now[i]
 		}
 	}
@@ -110,18 +110,27 @@ func (v vars) adopt(t *tracked, had, canon vars) vars {
 
 // appendSets appends the statements that make a session with the values of
 // have one with the values of want: nothing if there is no difference. What
-// have does not know was never reported by the server and is not set. Values
-// that differ only in case are the same.
+// have does not know was never reported by the server and is not set.
 func appendSets(dst []byte, t *tracked, have, want vars) []byte {
 	if have == want {
 		return dst
 	}
 	h, w := have.values(t), want.values(t)
 	for i, name := range t.names {
-		if !h[i].known || !w[i].known || strings.EqualFold(h[i].text, w[i].text) {
+		if !h[i].known || !w[i].known || sameValue(name, h[i].text, w[i].text) {
 			continue
 		}
 		dst = sql.AppendSet(dst, name, w[i].text)
 	}
 	return dst
+}
+
+// sameValue reports whether two values of a parameter mean the same: most may be
+// spelled in any case, but not those that name something.
+func sameValue(name, a, b string) bool {
+	switch name {
+	case "application_name", "role", "search_path", "session_authorization":
+		return a == b
+	}
+	return strings.EqualFold(a, b)
 }
