@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -27,8 +28,8 @@ type Client struct {
 	names  map[string]*statement // see names.go; nil if none
 	held   []byte                // input that could not be dealt with yet, in order
 	remain int                   // bytes of the message that is passing through; dropped without a server
-	vars   vars
-	extras extras
+	vars   params.Values
+	extras params.Extras
 
 	state     ClientState
 	busy      bool // a query is in flight: from its first message to the last reply

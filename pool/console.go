@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -59,12 +60,12 @@ func (c *Client) openConsole() {
 	c.newKey()
 	who := ConsoleClient{ID: c.id, User: l.user, Admin: l.admin, Prefix: c.prefix(), Key: c.key}
 	for i, v := range l.want {
-		if v.known {
-			who.Params = append(who.Params, [2]string{p.tracked.names[i], v.text})
+		if v.Known {
+			who.Params = append(who.Params, [2]string{p.tracked.Names[i], v.Text})
 		}
 	}
 	if len(l.want) > 0 {
-		c.vars = makeVars(l.want)
+		c.vars = params.MakeValues(l.want)
 	}
 	c.admin = &manned{user: l.user, session: p.console.Open(who), done: make(chan struct{})}
 	c.w.scratch = c.admin.session.Welcome(c.w.scratch[:0])

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -290,9 +291,9 @@ func (v *Server) info() ServerInfo {
 	return i
 }
 
-func (p *Pooler) applicationName(v vars) string {
-	i, _ := p.tracked.lookup("application_name")
-	return v.get(p.tracked, i).text
+func (p *Pooler) applicationName(v params.Values) string {
+	i, _ := p.tracked.Lookup("application_name")
+	return v.Get(p.tracked, i).Text
 }
 
 func socketInfo(e *ends) (i SocketInfo) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -63,8 +64,8 @@ func (v *Server) setVars(c *Client) bool {
 		return false
 	}
 	w := v.shard.w
-	sets := appendSets(w.scratch[:0], w.p.tracked, v.vars, c.vars)
-	sets = appendExtras(sets, v.extras, c.extras, v.strayed)
+	sets := params.AppendSets(w.scratch[:0], w.p.tracked, v.vars, c.vars)
+	sets = params.AppendExtras(sets, v.extras, c.extras, v.strayed)
 	v.had, v.extras, v.strayed = v.extras, c.extras, false
 	w.scratch = sets
 	if len(sets) == 0 {
@@ -87,7 +88,7 @@ func (v *Server) jobDone() {
 			v.refusedSets(c)
 			return
 		}
-		c.vars = c.vars.adopt(w.p.tracked, v.before, v.vars)
+		c.vars = c.vars.Adopt(w.p.tracked, v.before, v.vars)
 		if v.setVars(c) {
 			return // the server's own configuration changed meanwhile
 		}

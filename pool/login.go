@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/secure"
 )
@@ -28,8 +29,8 @@ type login struct {
 	uid      int // of the process at the other end of a unix socket, else -1
 	user     string
 	database string
-	want     []value     // the tracked parameters it asked for; empty if none
-	extra    []parameter // the others
+	want     []params.Value // the tracked parameters it asked for; empty if none
+	extra    []params.Extra // the others
 
 	replication replication // what kind of connection it is
 	own         [][2]string // replication: all parameters that its server is told, as they came

@@ -14,12 +14,12 @@ import (
 // meaning has.
 func (c *Client) meaning(text []byte) string {
 	q, t := c.shard.pool, c.w.p.tracked
-	values := c.vars.values(t)
+	values := c.vars.List(t)
 	b := make([]byte, 0, 128)
 	add := func(value string) { b = append(append(b, value...), 0) }
 	addIf := func(matters bool, name string) {
-		if i, ok := t.index[name]; ok && matters {
-			b = append(b, values[i].text...)
+		if i, ok := t.Lookup(name); ok && matters {
+			b = append(b, values[i].Text...)
 		}
 		b = append(b, 0)
 	}
@@ -32,10 +32,10 @@ func (c *Client) meaning(text []byte) string {
 	for _, name := range literalParameters {
 		addIf(literals, name)
 	}
-	for _, e := range c.extras.list() {
-		if slices.Contains(extrasOfMeaning[:], e.name) {
-			add(e.name)
-			add(e.value)
+	for _, e := range c.extras.List() {
+		if slices.Contains(extrasOfMeaning[:], e.Name) {
+			add(e.Name)
+			add(e.Value)
 		}
 	}
 	return string(b)
@@ -64,8 +64,8 @@ func isASCII(text []byte) bool {
 // if the server does not report it.
 func (c *Client) parameter(name string) string {
 	t := c.w.p.tracked
-	if i, ok := t.index[name]; ok {
-		return c.vars.get(t, i).text
+	if i, ok := t.Lookup(name); ok {
+		return c.vars.Get(t, i).Text
 	}
 	return ""
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/pgweir/pgweir/pool/certs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/pool/latency"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -61,7 +62,7 @@ func (s *Shard) dial(r dial.Request, done func(*dial.Session, error)) {
 
 // newServer is the server that o has led to, in no list yet. It counts as
 // logged in.
-func (s *Shard) newServer(o *opening, session *dial.Session, own vars) *Server {
+func (s *Shard) newServer(o *opening, session *dial.Session, own params.Values) *Server {
 	p, q := s.w.p, s.pool
 	p.loggedIn(q, o.seat, s.w.now(), true)
 	q.hosts.works(session.Name, q.db.conf.Load().Hosts, q.db.conf.Load().LoadBalanceHosts)

@@ -11,6 +11,7 @@ import (
 	"github.com/pgweir/pgweir/auth"
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 	"github.com/pgweir/pgweir/wire/secure"
 )
@@ -113,7 +114,7 @@ type Pooler struct {
 	opts       Options
 	log        Logger
 	workers    []*Worker
-	tracked    *tracked
+	tracked    *params.Tracked
 	verifiers  *auth.Verifiers
 	statements statements
 	answers    answers
@@ -169,7 +170,7 @@ func New(o Options) *Pooler {
 		opts:      o,
 		log:       o.Log,
 		console:   o.Console,
-		tracked:   newTracked(o.Snapshot.Main.TrackedParameters()),
+		tracked:   params.NewTracked(o.Snapshot.Main.TrackedParameters()),
 		verifiers: auth.NewVerifiers(maxVerifiers, o.Random),
 		answers:   newAnswers(),
 		guesses:   newGuesses(),
@@ -306,8 +307,8 @@ type lane struct {
 // welcome is what a client is told of the server when it logs in.
 type welcome struct {
 	generation uint32
-	params     []byte // ParameterStatus messages of what is not tracked
-	vars       vars   // of what is
+	params     []byte        // ParameterStatus messages of what is not tracked
+	vars       params.Values // of what is
 }
 
 // failure is a failed attempt to open a server.

@@ -197,9 +197,9 @@ func (s *Shard) failedFor(o *opening, err error) {
 func (c *Client) greet(v *Server, untracked []byte) {
 	w, s := c.w, c.shard
 	b := append(wire.AppendAuthOk(w.scratch[:0]), untracked...)
-	for i, value := range v.vars.values(w.p.tracked) {
-		if value.known {
-			b = wire.AppendParameterStatus(b, w.p.tracked.names[i], value.text)
+	for i, value := range v.vars.List(w.p.tracked) {
+		if value.Known {
+			b = wire.AppendParameterStatus(b, w.p.tracked.Names[i], value.Text)
 		}
 	}
 	b = c.appendKey(b)

@@ -218,10 +218,10 @@ func (v *Server) setParameter(body []byte) (ok bool) {
 		return false
 	}
 	t := v.shard.w.p.tracked
-	if i, known := t.lookup(string(name)); known {
-		v.vars = v.vars.with(t, i, string(value))
+	if i, known := t.Lookup(string(name)); known {
+		v.vars = v.vars.With(t, i, string(value))
 		if c := v.client; c != nil && v.job != jobSets {
-			c.vars = c.vars.with(t, i, string(value))
+			c.vars = c.vars.With(t, i, string(value))
 		}
 	}
 	return true

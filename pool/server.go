@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pgweir/pgweir/pool/dial"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -59,11 +60,11 @@ type Server struct {
 	generation uint32
 	cancels    int // cancel requests on their way to it
 
-	vars      vars
-	before    vars // jobSets: what they were
-	extras    extras
-	had       extras // jobSets: what they were
-	strayed   bool   // somebody else may have changed what extras tells
+	vars      params.Values
+	before    params.Values // jobSets: what they were
+	extras    params.Extras
+	had       params.Extras // jobSets: what they were
+	strayed   bool          // somebody else may have changed what extras tells
 	id        uint64
 	key       []byte    // for cancel requests
 	name      string    // of the host, as configured

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pgweir/pgweir/configs"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -126,7 +127,7 @@ func (c *Client) startupParam(main *configs.Main, key []byte, value string) stri
 	if string(key) == "options" {
 		return c.startupOptions(main, value)
 	}
-	if i, ok := c.w.p.tracked.index[string(key)]; ok { // no copy of a name that is as it should be
+	if i, ok := c.w.p.tracked.Find(key); ok { // no copy of a name that is as it should be
 		c.want(i, value)
 		return ""
 	}
@@ -146,7 +147,7 @@ func (c *Client) startupParam(main *configs.Main, key []byte, value string) stri
 // wantParam notes the value of a tracked parameter. It reports whether the
 // parameter is tracked.
 func (c *Client) wantParam(name, value string) bool {
-	i, ok := c.w.p.tracked.lookup(name)
+	i, ok := c.w.p.tracked.Lookup(name)
 	if ok {
 		c.want(i, value)
 	}
@@ -155,11 +156,11 @@ func (c *Client) wantParam(name, value string) bool {
 
 // want notes that the client asks for a value of the i-th tracked parameter.
 func (c *Client) want(i int, text string) {
-	l, n := c.login, len(c.w.p.tracked.names)
+	l, n := c.login, len(c.w.p.tracked.Names)
 	if len(l.want) == 0 {
 		l.want = slices.Grow(l.want, n)[:n]
 	}
-	l.want[i] = value{text, true}
+	l.want[i] = params.Value{Text: text, Known: true}
 }
 
 // startupOptions takes the parameters out of options, which is a command line:
@@ -223,10 +224,10 @@ func splitOptions(s string) (words []string) {
 // addHost puts the client's address into its application_name.
 func (c *Client) addHost() {
 	t := c.w.p.tracked
-	i, _ := t.lookup("application_name")
+	i, _ := t.Lookup("application_name")
 	app := "app"
-	if w := c.login.want; len(w) > 0 && w[i].known && w[i].text != "" {
-		app = w[i].text
+	if w := c.login.want; len(w) > 0 && w[i].Known && w[i].Text != "" {
+		app = w[i].Text
 	}
 	from := c.from()
 	if c.unix {

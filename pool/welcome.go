@@ -7,6 +7,7 @@ import (
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/pool/latency"
+	"github.com/pgweir/pgweir/pool/params"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -40,44 +41,44 @@ type greeting struct {
 	wel      *welcome
 	settings *configs.PoolSettings
 	snap     *configs.Snapshot
-	want     []value
-	extra    []parameter
-	vars     vars
-	extras   extras
+	want     []params.Value
+	extra    []params.Extra
+	vars     params.Values
+	extras   params.Extras
 	text     []byte
 }
 
 // greet is the greeting for clients that ask for want and extra. What of want
 // the server does not report is one of the extras too.
-func (s *Shard) greet(wel *welcome, want []value, extra []parameter) *greeting {
+func (s *Shard) greet(wel *welcome, want []params.Value, extra []params.Extra) *greeting {
 	p := s.w.p
 	snap, settings := p.Snapshot(), s.pool.settings.Load()
 	if g := s.greeting; g != nil && g.wel == wel && g.settings == settings && g.snap == snap && slices.Equal(g.want, want) && slices.Equal(g.extra, extra) {
 		return g
 	}
 	t := p.tracked
-	values := wel.vars.values(t)
-	var unreported []parameter
+	values := wel.vars.List(t)
+	var unreported []params.Extra
 	for i, v := range want {
 		switch {
-		case v.known && values[i].known:
+		case v.Known && values[i].Known:
 			values[i] = v
-		case v.known:
-			unreported = append(unreported, parameter{t.names[i], v.text})
+		case v.Known:
+			unreported = append(unreported, params.Extra{Name: t.Names[i], Value: v.Text})
 		}
 	}
 	b := wire.AppendAuthOk(nil)
 	b = append(b, wel.params...)
 	for i, v := range values {
-		if v.known {
-			b = wire.AppendParameterStatus(b, t.names[i], v.text)
+		if v.Known {
+			b = wire.AppendParameterStatus(b, t.Names[i], v.Text)
 		}
 	}
 	b = wire.AppendParameterStatus(b, "pgbouncer.version", Compatible)
 	b = wire.AppendParameterStatus(b, "pgbouncer.pool_mode", settings.PoolMode.String())
 	b = wire.AppendParameterStatus(b, "pgbouncer.max_prepared_statements", strconv.Itoa(settings.MaxPreparedStatements))
 	s.greeting = &greeting{
-		wel, settings, snap, slices.Clone(want), slices.Clone(extra), makeVars(values), makeExtras(append(unreported, extra...)), b,
+		wel, settings, snap, slices.Clone(want), slices.Clone(extra), params.MakeValues(values), params.MakeExtras(append(unreported, extra...)), b,
 	}
 	return s.greeting
 }
@@ -127,14 +128,14 @@ func (c *Client) newKey() {
 
 // readParams sorts what a server reported at login: messages for what is not
 // tracked, and the values of what is.
-func (p *Pooler) readParams(params []dial.Param) (untracked []byte, v vars) {
-	values := make([]value, len(p.tracked.names))
-	for _, s := range params {
-		if i, ok := p.tracked.lookup(s.Name); ok {
-			values[i] = value{s.Value, true}
+func (p *Pooler) readParams(said []dial.Param) (untracked []byte, v params.Values) {
+	values := make([]params.Value, len(p.tracked.Names))
+	for _, s := range said {
+		if i, ok := p.tracked.Lookup(s.Name); ok {
+			values[i] = params.Value{Text: s.Value, Known: true}
 		} else {
 			untracked = wire.AppendParameterStatus(untracked, s.Name, s.Value)
 		}
 	}
-	return slices.Clip(untracked), makeVars(values)
+	return slices.Clip(untracked), params.MakeValues(values)
 }

@@ -10,6 +10,7 @@
 //	             admin/metrics: HTTP, for Prometheus and health checks
 //	pool         the rules: who gets which server, when, and when not
 //	pool/sql     finding prepared statements' names in texts, quoting
+//	pool/params  parameters of sessions: what a server is told when its client has others
 //	pool/latency histograms of durations
 //	pool/dial    looking names up, logging in to servers, sending cancel requests
 //	pool/certs   certificates, and all else that TLS settings ask for

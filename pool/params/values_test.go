@@ -1,4 +1,4 @@
-package pool
+package params
 
 import (
 	"slices"
@@ -9,79 +9,79 @@ import (
 )
 
 // someTracked is the default list.
-func someTracked() *tracked {
+func someTracked() *Tracked {
 	var m configs.Main
-	return newTracked(m.TrackedParameters())
+	return NewTracked(m.TrackedParameters())
 }
 
-// someVars makes vars of pairs of names and values.
-func someVars(t *tracked, pairs ...string) vars {
-	values := make([]value, len(t.names))
+// someValues makes Values of pairs of names and values.
+func someValues(t *Tracked, pairs ...string) Values {
+	values := make([]Value, len(t.Names))
 	for pair := range slices.Chunk(pairs, 2) {
-		i, ok := t.lookup(pair[0])
+		i, ok := t.Lookup(pair[0])
 		if !ok {
 			panic("not tracked: " + pair[0])
 		}
-		values[i] = value{pair[1], true}
+		values[i] = Value{pair[1], true}
 	}
-	return makeVars(values)
+	return MakeValues(values)
 }
 
-func TestVarsRoundTrip(t *testing.T) {
+func TestValuesRoundTrip(t *testing.T) {
 	tr := someTracked()
 	for _, text := range []string{"", "-", "=", "ISO, MDY", "it's", "\x01", strings.Repeat("x", 1000)} {
-		v := someVars(tr, "TimeZone", text, "application_name", text+text)
-		for i, got := range v.values(tr) {
-			want := value{}
-			switch tr.names[i] {
+		v := someValues(tr, "TimeZone", text, "application_name", text+text)
+		for i, got := range v.List(tr) {
+			want := Value{}
+			switch tr.Names[i] {
 			case "TimeZone":
-				want = value{text, true}
+				want = Value{text, true}
 			case "application_name":
-				want = value{text + text, true}
+				want = Value{text + text, true}
 			}
 			if got != want {
-				t.Errorf("%s of %q is %v, want %v", tr.names[i], text, got, want)
+				t.Errorf("%s of %q is %v, want %v", tr.Names[i], text, got, want)
 			}
-			if one := v.get(tr, i); one != want {
-				t.Errorf("get of %s is %v, want %v", tr.names[i], one, want)
+			if one := v.Get(tr, i); one != want {
+				t.Errorf("get of %s is %v, want %v", tr.Names[i], one, want)
 			}
 		}
 	}
-	if slices.ContainsFunc((vars{}).values(tr), func(v value) bool { return v.known }) {
-		t.Error("the zero vars knows something")
+	if slices.ContainsFunc((Values{}).List(tr), func(v Value) bool { return v.Known }) {
+		t.Error("the zero Values knows something")
 	}
 }
 
-func TestVarsEqual(t *testing.T) {
+func TestValuesEqual(t *testing.T) {
 	tr := someTracked()
-	i, _ := tr.lookup("timezone")
-	a := someVars(tr, "TimeZone", "UTC")
-	if b := someVars(tr, "timezone", "Asia/Tokyo").with(tr, i, "UTC"); a != b {
-		t.Error("equal vars differ")
+	i, _ := tr.Lookup("timezone")
+	a := someValues(tr, "TimeZone", "UTC")
+	if b := someValues(tr, "timezone", "Asia/Tokyo").With(tr, i, "UTC"); a != b {
+		t.Error("equal Values differ")
 	}
-	if a == a.with(tr, i, "utc") {
-		t.Error("different vars are equal")
+	if a == a.With(tr, i, "utc") {
+		t.Error("different Values are equal")
 	}
-	if a == someVars(tr, "TimeZone", "UTC", "application_name", "") {
+	if a == someValues(tr, "TimeZone", "UTC", "application_name", "") {
 		t.Error("an empty value is an unknown one")
 	}
 }
 
-func TestVarsAdopt(t *testing.T) {
+func TestAdopt(t *testing.T) {
 	tr := someTracked()
-	had := someVars(tr, "TimeZone", "UTC", "DateStyle", "ISO, MDY", "client_encoding", "UTF8")
-	client := someVars(tr, "TimeZone", "UTC", "DateStyle", "german", "client_encoding", "utf8", "application_name", "me")
+	had := someValues(tr, "TimeZone", "UTC", "DateStyle", "ISO, MDY", "client_encoding", "UTF8")
+	client := someValues(tr, "TimeZone", "UTC", "DateStyle", "german", "client_encoding", "utf8", "application_name", "me")
 	// The server was told the DateStyle; its TimeZone changed by itself.
-	now := someVars(tr, "TimeZone", "Asia/Tokyo", "DateStyle", "German, DMY", "client_encoding", "UTF8")
-	want := someVars(tr, "TimeZone", "UTC", "DateStyle", "German, DMY", "client_encoding", "UTF8", "application_name", "me")
-	if got := client.adopt(tr, had, now); got != want {
-		t.Errorf("%v, want %v", got.values(tr), want.values(tr))
+	now := someValues(tr, "TimeZone", "Asia/Tokyo", "DateStyle", "German, DMY", "client_encoding", "UTF8")
+	want := someValues(tr, "TimeZone", "UTC", "DateStyle", "German, DMY", "client_encoding", "UTF8", "application_name", "me")
+	if got := client.Adopt(tr, had, now); got != want {
+		t.Errorf("%v, want %v", got.List(tr), want.List(tr))
 	}
 }
 
 func TestAppendSets(t *testing.T) {
 	tr := someTracked()
-	have := someVars(
+	have := someValues(
 		tr, "TimeZone", "UTC", "DateStyle", "ISO, MDY", "client_encoding", "UTF8", "search_path", `"$user", public`,
 		"application_name", "",
 	)
@@ -101,7 +101,7 @@ func TestAppendSets(t *testing.T) {
 		{[]string{"application_name", `\'; drop table t; --`}, `SET application_name=E'\\''; drop table t; --';`},
 		{[]string{"search_path", "app, public"}, "SET search_path='app', 'public';"},
 	} {
-		if got := string(appendSets(nil, tr, have, someVars(tr, c.want...))); got != c.sql {
+		if got := string(AppendSets(nil, tr, have, someValues(tr, c.want...))); got != c.sql {
 			t.Errorf("%q: %s, want %s", c.want, got, c.sql)
 		}
 	}
@@ -128,13 +128,13 @@ func FuzzAppendSets(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	tr := someTracked()
-	have := someVars(tr, "application_name", "before", "search_path", "before")
+	have := someValues(tr, "application_name", "before", "search_path", "before")
 	f.Fuzz(func(t *testing.T, app, path string) {
 		app, path = strings.ReplaceAll(app, "\x00", ""), strings.ReplaceAll(path, "\x00", "")
 		if strings.EqualFold(app, "before") || strings.EqualFold(path, "before") {
 			return
 		}
-		sql := string(appendSets(nil, tr, have, someVars(tr, "application_name", app, "search_path", path)))
+		sql := string(AppendSets(nil, tr, have, someValues(tr, "application_name", app, "search_path", path)))
 		for _, conforming := range []bool{true, false} {
 			rest, ok := strings.CutPrefix(sql, "SET application_name=")
 			if !ok {
