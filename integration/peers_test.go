@@ -229,6 +229,20 @@ func TestPeersApart(t *testing.T) {
 	if err := cancelOnce(testContext(t), watch, conn, by(cancelAndHangUp, all[2], conn)); err != nil {
 		t.Errorf("beside one that is down: %v", err)
 	}
+
+	// Under a new id it still knows the keys that carry the old one.
+	for _, way := range []*pooler.Pooler{all[0], all[2]} {
+		conn := session(all[0])
+		if _, err := all[0].Console(testContext(t), "SET peer_id = 77"); err != nil {
+			t.Fatal(err)
+		}
+		if err := cancelOnce(testContext(t), watch, conn, by(cancelAndHangUp, way, conn)); err != nil {
+			t.Errorf("after peer_id has changed, by way of port %d: %v", way.Port, err)
+		}
+		if _, err := all[0].Console(testContext(t), "SET peer_id = 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestTakeover has one of two processes that share a port shut down while clients

@@ -13,7 +13,8 @@ import (
 // another, and wants that one's query stopped.
 //
 // A request passes through these hands: the loop that read it asks every loop
-// for the client with that key; the loop that has it sees which server is at
+// for the client with that key, and if none has it passes the request on to the
+// process that gave the key out; the loop that has it sees which server is at
 // work for it and has a connection to that server made by a chore; when that
 // stands, the loop looks again. Only if the same pair is still at the same
 // work is the request sent, and from then on the server is kept from anybody
@@ -51,13 +52,9 @@ func (c *Client) cancelRequest(key wire.CancelKey) {
 	c.w.carryOut(r)
 }
 
-// carryOut has r's client looked for, here or in the process that gave its key
-// out.
+// carryOut has r's client looked for, here first: a RELOAD may have changed the
+// peer_id that the key carries.
 func (w *Worker) carryOut(r *cancel) {
-	if w.passOn(r) {
-		return
-	}
-	stampKey(&r.key, w.p.Snapshot().Main.PeerID) // as it was before it was passed on
 	r.left.Store(int32(len(w.p.workers)))
 	for _, o := range w.p.workers {
 		o.loop.Post(func() { o.findCancelled(r, w) })
@@ -84,7 +81,7 @@ func (w *Worker) findCancelled(r *cancel, from *Worker) {
 		return
 	}
 	if r.left.Add(-1) == 0 {
-		r.finish(from, "failed cancel request")
+		from.loop.Post(func() { from.passOn(r) })
 	}
 }
 
@@ -94,11 +91,14 @@ func (r *cancel) finishOr(from *Worker, reason string) {
 	}
 }
 
-// clientByKey finds a client, nil if none of w has that key. It looks where a
-// request can be of use first: idle clients are many.
+// clientByKey finds a client that waits or is served, or a console; nil if none
+// of w has that key. How often the request was passed on does not count.
 func (w *Worker) clientByKey(key wire.CancelKey) (found *Client) {
+	key[7] |= maxHops
 	look := func(c *Client) {
-		if found == nil && c.login == nil && subtle.ConstantTimeCompare(c.key[:], key[:]) == 1 {
+		own := c.key
+		own[7] |= maxHops
+		if found == nil && c.login == nil && subtle.ConstantTimeCompare(own[:], key[:]) == 1 {
 			found = c
 		}
 	}

@@ -290,8 +290,8 @@ func (p *Pooler) Kill(name string) error {
 
 // drop ends all clients and servers of d, and forgets its pools.
 func (p *Pooler) drop(d *Database) {
-	d.generation.Add(1) // those still logging in are closed when they come
 	p.mu.Lock()
+	d.supersedeLocked()
 	pools := d.pools
 	for _, q := range pools {
 		p.forgetLocked(q)
@@ -369,9 +369,16 @@ func (p *Pooler) Reconnect(name string) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
 	for _, d := range dbs {
-		d.generation.Add(1)
+		d.supersedeLocked()
 	}
+	p.mu.Unlock()
+	p.each(func(w *Worker) {
+		for _, s := range w.all {
+			s.provide()
+		}
+	})
 	return nil
 }
 
@@ -407,7 +414,7 @@ func (p *Pooler) Reload() error {
 		p.log.Log(Error, "", "config file loading failed: "+err.Error())
 		return err
 	}
-	p.install(next)
+	p.install(next, true)
 	return nil
 }
 
@@ -419,7 +426,7 @@ func (p *Pooler) Set(key, val string) error {
 	if err != nil {
 		return err
 	}
-	p.install(next)
+	p.install(next, false)
 	return nil
 }
 
@@ -428,11 +435,12 @@ func (p *Pooler) Set(key, val string) error {
 func (p *Pooler) Use(snap *configs.Snapshot) {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	p.install(snap)
+	p.install(snap, false)
 }
 
-// install makes snap the configuration in force.
-func (p *Pooler) install(snap *configs.Snapshot) {
+// install makes snap the configuration in force. read says that it comes from
+// the files: then whatever kept servers from being opened may be mended.
+func (p *Pooler) install(snap *configs.Snapshot, read bool) {
 	p.mu.Lock()
 	old := p.snapshot.Swap(snap)
 	otherTLS := old != nil && !certs.ForServers(&old.Main).Same(certs.ForServers(&snap.Main))
@@ -454,22 +462,23 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 			removed = append(removed, d)
 			continue
 		}
-		if otherTLS || !conf.SameServers(d.conf.Load()) {
-			d.generation.Add(1)
+		if was := d.conf.Swap(conf); otherTLS || !conf.SameServers(was) {
+			d.supersedeLocked() // last: who sees the new generation sees the new entry
 		}
-		d.conf.Store(conf)
 	}
 	for _, conf := range snap.Databases {
 		if p.databases[conf.Name] == nil {
-			d := &Database{Name: conf.Name, slots: p.retired.database(conf.Name)}
-			d.conf.Store(conf)
-			p.databases[conf.Name] = d
+			p.databases[conf.Name] = newDatabase(conf.Name, conf, p.retired.database(conf.Name))
 		}
 	}
 	p.tenants = nil
 	byName := func(q, o *Pool) int { return strings.Compare(q.name(), o.name()) } // in one order, or no run could be repeated
 	for _, q := range slices.SortedFunc(maps.Values(p.pools), byName) {
 		q.configure(snap)
+		q.hosts.keep(q.db.conf.Load().Hosts)
+		if read {
+			q.failure.Store(nil)
+		}
 		p.sitLocked(q)
 		if t := q.told.Load(); t != nil && t.judged && old.Main.AuthType != snap.Main.AuthType {
 			q.told.Store(nil) // who took it is not asked any more
@@ -486,6 +495,7 @@ func (p *Pooler) install(snap *configs.Snapshot) {
 	for _, d := range removed {
 		p.drop(d)
 	}
+	p.turnForwards()
 	p.each(func(w *Worker) {
 		for _, s := range w.all { // a limit may have been raised
 			s.provide()

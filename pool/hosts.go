@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,13 @@ func (h *hosts) failed(err *dial.LoginError, now wire.Time, longest time.Duratio
 	o.silent = err.Kind == dial.Timeout
 	o.until = now.Add(o.patience(longest))
 	return o.count == 1
+}
+
+// keep forgets what is known of hosts that are not in list.
+func (h *hosts) keep(list []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.down, func(host string, _ *outage) bool { return !slices.Contains(list, host) })
 }
 
 // works notes that host took us. Without turns it serves from now on.

@@ -142,13 +142,12 @@ func (s *Shard) clients() int { return s.idleClients.n + s.active.n + s.waiting.
 // aside to be checked when it was idle for long.
 func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *configs.PoolSettings) {
 	p := s.pool
-	excess := set.PoolSize > 0 && int(p.connected.Load()) > set.PoolSize+set.ReservePoolSize
 	switch {
 	case s.paused():
 		v.close("pause mode", true)
 	case v.obsolete():
 		v.close("database configuration changed", true)
-	case excess:
+	case v.excess():
 		v.close("too many servers in the pool", true)
 	case v.seat.all().exceeded():
 		v.close("too many servers for the plan", true)
@@ -164,6 +163,12 @@ func (s *Shard) tickUnused(v *Server, now wire.Time, main *configs.Main, set *co
 		v.since = since
 		s.publishIdle()
 	}
+}
+
+// excess reports whether v's pool has more servers than it may have any more.
+func (v *Server) excess() bool {
+	set := v.shard.pool.settings.Load()
+	return set.PoolSize > 0 && int(v.shard.pool.connected.Load()) > set.PoolSize+set.ReservePoolSize
 }
 
 // tick is the maintenance of what the loops share.

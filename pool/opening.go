@@ -25,6 +25,7 @@ type opening struct {
 	generation uint32
 	since      wire.Time
 	id         uint64
+	port       int // that it is asked for
 }
 
 func (o *opening) at() *links[opening] { return &o.links }
@@ -33,6 +34,7 @@ func (o *opening) at() *links[opening] { return &o.links }
 func (s *Shard) connect(seat *seat) {
 	o := s.newOpening(seat)
 	r := o.order()
+	r.Unwanted = *s.pool.db.superseded.Load()
 	s.opening.pushBack(o)
 	s.dial(r, func(session *dial.Session, err error) { s.connected(o, session, err) })
 }
@@ -41,6 +43,7 @@ func (s *Shard) connect(seat *seat) {
 func (o *opening) order() (r dial.Request) {
 	q := o.shard.pool
 	r, o.pass = o.shard.w.p.order(q)
+	o.port = r.Port
 	o.without = r.PasswordCommand == "" && r.Secret.Kind() == auth.KindNone && q.passLost.Load()
 	return r
 }
@@ -69,7 +72,8 @@ func (s *Shard) newServer(o *opening, session *dial.Session, own params.Values) 
 	q.connected.Add(1)
 	s.latencies[latency.Connect].Record(s.w.now().Sub(o.since))
 	return &Server{
-		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key, name: session.Name, host: session.Host, standby: session.Standby,
+		shard: s, seat: o.seat, id: o.id, generation: o.generation, key: session.Key,
+		name: session.Name, host: session.Host, port: o.port, standby: session.Standby,
 		connected: s.w.now(), status: wire.TxIdle, ends: endsOf(session.Socket), vars: own,
 	}
 }
@@ -134,6 +138,35 @@ func (s *Shard) connected(o *opening, session *dial.Session, err error) {
 	s.arrived(o, session)
 }
 
+// superseded gives up o, whose server nobody could use any more. That it has
+// failed says nothing of the servers that are wanted now.
+func (s *Shard) superseded(o *opening) {
+	prefix := fmt.Sprintf("S-%#x: %s", o.id, s.pool.name())
+	s.w.p.log.Log(Info, prefix, fmt.Sprintf("closing because: connect string changed (age=%ds)", int(s.w.now().Sub(o.since)/time.Second)))
+	s.provide()
+}
+
+// newDatabase returns a Database that runs conf, under a name that may be another.
+func newDatabase(name string, conf *configs.Database, slots *slots) *Database {
+	d := &Database{Name: name, slots: slots}
+	d.conf.Store(conf)
+	c := make(chan struct{})
+	d.superseded.Store(&c)
+	return d
+}
+
+// supersedeLocked has the servers of d that were opened so far closed as soon as
+// nobody uses them, and those that are being opened given up. What failed until
+// now keeps nobody from trying again.
+func (d *Database) supersedeLocked() {
+	next := make(chan struct{})
+	d.generation.Add(1)
+	close(*d.superseded.Swap(&next))
+	for _, q := range d.pools {
+		q.failure.Store(nil)
+	}
+}
+
 // arrived takes in the server that o has led to, for whoever needs it first.
 func (s *Shard) arrived(o *opening, session *dial.Session) {
 	p, q := s.w.p, s.pool
@@ -181,6 +214,10 @@ func (v *Server) begin() {
 // wait any longer.
 func (s *Shard) failed(o *opening, err error) {
 	p, q := s.w.p, s.pool
+	if o.generation != q.db.generation.Load() {
+		s.superseded(o)
+		return
+	}
 	prefix := "S: " + q.name() + "@" + q.db.conf.Load().Host + ":" + strconv.Itoa(q.db.conf.Load().Port)
 	p.log.Log(Warning, prefix, err.Error())
 	login := dial.AsLoginError(err)

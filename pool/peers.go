@@ -1,6 +1,9 @@
 package pool
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -40,15 +43,14 @@ type forward struct {
 	key  wire.CancelKey // as it is passed on
 }
 
-// passOn passes r on if another process gave its key out. It reports whether
-// that is so.
-func (w *Worker) passOn(r *cancel) bool {
+// passOn passes r, whose key no client here has, on to the process that gave the
+// key out.
+func (w *Worker) passOn(r *cancel) {
 	snap := w.p.Snapshot()
-	if own := snap.Main.PeerID; own == 0 || keyOf(r.key) == own {
-		return false
-	}
-	to := snap.Peer(keyOf(r.key))
+	own, to := snap.Main.PeerID, snap.Peer(keyOf(r.key))
 	switch {
+	case own == 0 || keyOf(r.key) == own:
+		r.finish(w, "failed cancel request")
 	case r.key[7]&maxHops == 0:
 		r.finish(w, "failed to forward cancel request because its TTL was exhausted")
 	case to == nil:
@@ -60,35 +62,25 @@ func (w *Worker) passOn(r *cancel) bool {
 			r.finish(w, "failed to forward cancel request: too many wait")
 		}
 	}
-	return true
 }
 
 // forward sends f, or has it wait until fewer are under way to its peer. It
 // reports false if too many wait: the clients that have asked may be gone, so
 // max_client_conn bounds nothing by itself.
 func (p *Pooler) forward(f *forward) bool {
-	snap := p.Snapshot()
-	limit := snap.PeerPoolSize(f.to)
 	p.mu.Lock()
 	to := p.peers[f.to.ID]
 	if to == nil {
 		to = &peer{}
 		p.peers[f.to.ID] = to
 	}
-	full := limit > 0 && to.sending >= limit
-	switch {
-	case !full:
-		to.sending++
-	case len(to.waiting) < snap.Main.MaxClientConn:
-		to.waiting = append(to.waiting, f)
-	default:
+	if len(to.waiting) > 0 && len(to.waiting) >= p.Snapshot().Main.MaxClientConn {
 		p.mu.Unlock()
 		return false
 	}
+	to.waiting = append(to.waiting, f)
 	p.mu.Unlock()
-	if !full {
-		p.sendForward(f)
-	}
+	p.nextForwards(f.to.ID, 0)
 	return true
 }
 
@@ -102,24 +94,28 @@ func (p *Pooler) sendForward(f *forward) {
 			} else {
 				f.finish(f.from, "successfully sent cancel request")
 			}
-			p.nextForward(f.to.ID)
+			p.nextForwards(f.to.ID, 1)
 		})
 }
 
-// nextForward has the oldest request that waits take the place of one to the peer
-// with that id that is done. If a RELOAD has removed the peer, none is sent.
-func (p *Pooler) nextForward(id int) {
-	conf := p.Snapshot().Peer(id)
+// nextForwards notes that so many requests to the peer with that id are done,
+// and has the oldest of those that wait sent, as many as may be. If there is no
+// such peer any more it ends all that wait.
+func (p *Pooler) nextForwards(id, done int) {
+	snap := p.Snapshot()
+	conf := snap.Peer(id)
 	p.mu.Lock()
 	to := p.peers[id]
-	next := to.waiting
-	switch {
-	case conf == nil || len(next) == 0:
-		to.waiting = nil
-		to.sending--
-	default:
-		next, to.waiting = next[:1], next[1:]
+	to.sending -= done
+	n := len(to.waiting)
+	if conf != nil {
+		if limit := snap.PeerPoolSize(conf); limit > 0 {
+			n = min(n, max(0, limit-to.sending))
+		}
+		to.sending += n
 	}
+	next := slices.Clone(to.waiting[:n])
+	to.waiting = slices.Delete(to.waiting, 0, n)
 	p.mu.Unlock()
 	for _, f := range next {
 		if f.to = conf; conf == nil {
@@ -127,6 +123,17 @@ func (p *Pooler) nextForward(id int) {
 		} else {
 			p.sendForward(f)
 		}
+	}
+}
+
+// turnForwards brings the requests that wait for their turn in line with the
+// peers of a new configuration.
+func (p *Pooler) turnForwards() {
+	p.mu.Lock()
+	ids := slices.Sorted(maps.Keys(p.peers))
+	p.mu.Unlock()
+	for _, id := range ids {
+		p.nextForwards(id, 0)
 	}
 }
 

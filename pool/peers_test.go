@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -83,32 +84,113 @@ func TestForwardedBack(t *testing.T) {
 	}
 }
 
-// TestPeerRemoved: a RELOAD without a peer ends the requests that wait for it.
-func TestPeerRemoved(t *testing.T) {
-	w := newWorldWith(t, "auth_type = trust\npeer_id = 258\n[peers]\n7 = host=/run/seven pool_size=1", "", func(o *pool.Options) {
+// ini makes a Reload that reads the configuration which text points to.
+func ini(text *string) func(*pool.Options) {
+	return func(o *pool.Options) {
 		o.Reload = func(*configs.Snapshot) (*configs.Snapshot, error) {
-			return configs.Parse("test", "[pgbouncer]\nauth_type = trust\npeer_id = 258\n[databases]\napp = host=db")
+			return configs.Parse("test", "[databases]\napp = host=db\n[pgbouncer]\nauth_type = trust\n"+*text)
 		}
-	})
-	w.dialer.hold = true
-	for range 3 {
-		w.cancelRequest("\x01\x07\x00\x04\x05\x06\x08\x03")
 	}
+}
+
+// reload has the configuration read anew.
+func (w *world) reload() {
+	w.t.Helper()
 	w.outside(func() {
 		if err := w.p.Reload(); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 	})
-	w.dialer.held[0]()
-	w.settle()
-	n := 0
-	for _, line := range w.log {
-		if strings.Contains(line, "closing because: peer removed") {
-			n++
-		}
+}
+
+// TestPeerReload changes the peers while requests to one of them are under way
+// and others wait for their turn.
+func TestPeerReload(t *testing.T) {
+	const other = "/run/seven:6432 0107000405060802"
+	for _, test := range []struct {
+		name, peers string
+		removed     int      // requests that end at once
+		sent        []string // what is sent in the end
+	}{
+		{"as before", "7 = host=/run/seven pool_size=1", 0, []string{other, other, other}},
+		{"more at once", "7 = host=/run/seven pool_size=3", 0, []string{other, other, other}},
+		{"elsewhere", "7 = host=/run/eight port=7000 pool_size=1", 0, []string{other, "/run/eight:7000 0107000405060802", "/run/eight:7000 0107000405060802"}},
+		{"removed", "", 2, []string{other}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := "peer_id = 258\n[peers]\n" + test.peers
+			w := newWorldWith(t, "auth_type = trust\npeer_id = 258\n[peers]\n7 = host=/run/seven pool_size=1", "", ini(&text))
+			w.dialer.hold = true
+			for range 3 {
+				w.cancelRequest("\x01\x07\x00\x04\x05\x06\x08\x03")
+			}
+			w.reload()
+			removed := 0
+			for _, line := range w.log {
+				if strings.Contains(line, "closing because: peer removed") {
+					removed++
+				}
+			}
+			if under := len(w.dialer.held); removed != test.removed || under != 1 && test.name != "more at once" || under != 3 && test.name == "more at once" {
+				t.Errorf("%d requests ended, %d are under way", removed, under)
+			}
+			for len(w.dialer.held) > 0 {
+				run := w.dialer.held[0]
+				w.dialer.held = w.dialer.held[1:]
+				run()
+				w.settle()
+			}
+			if !slices.Equal(w.dialer.sent, test.sent) {
+				t.Errorf("sent %q, want %q", w.dialer.sent, test.sent)
+			}
+		})
 	}
-	if n != 2 || len(w.dialer.held) != 1 {
-		t.Errorf("%d requests ended, %d were sent", n, len(w.dialer.held))
+}
+
+// TestPeerAdded: a request that comes after the RELOAD which adds its peer is
+// passed on, though one before was not.
+func TestPeerAdded(t *testing.T) {
+	text := "peer_id = 258\n[peers]\n7 = host=/run/seven"
+	w := newWorldWith(t, "auth_type = trust\npeer_id = 258", "", ini(&text))
+	w.cancelRequest("\x01\x07\x00\x04\x05\x06\x08\x03").wantSilence()
+	w.reload()
+	w.cancelRequest("\x01\x07\x00\x04\x05\x06\x08\x03").wantSilence()
+	if want := []string{"/run/seven:6432 0107000405060802"}; !slices.Equal(w.dialer.sent, want) {
+		t.Errorf("sent %q, want %q", w.dialer.sent, want)
+	}
+}
+
+// TestPeerIDChanges: a RELOAD that gives the process another peer_id, or its
+// first, or none, leaves the keys as good as they were that were given out
+// before. They are found however often the request was passed on, and nobody
+// else is asked.
+func TestPeerIDChanges(t *testing.T) {
+	for _, test := range []struct{ before, after int }{{258, 7}, {258, 9}, {258, 0}, {0, 258}, {258, 258}} {
+		for _, hops := range []byte{0, 1, 2, 3} {
+			peer := func(id int) string {
+				return fmt.Sprintf("peer_id = %d\n[peers]\n258 = host=/run/us\n7 = host=/run/seven", id)
+			}
+			text := peer(test.after)
+			w := newWorldWith(t, "auth_type = trust\n"+peer(test.before), "", ini(&text))
+			c := w.connect().startup("user", "alice", "database", "app")
+			w.serve()
+			var key []byte
+			for _, m := range c.wantWelcome() {
+				if m.typ == wire.BackendKeyData {
+					key = []byte(m.body)
+				}
+			}
+			c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
+			w.reload()
+			w.pass(time.Second) // the query is under way
+			if test.before != 0 {
+				key[7] = key[7]&^3 | hops
+			}
+			w.cancelRequest(string(key)).wantSilence()
+			if len(w.dialer.sent) != 1 || !strings.HasPrefix(w.dialer.sent[0], "10.0.0.1:5432 ") {
+				t.Errorf("peer_id %d, then %d, %d hops left: sent %q", test.before, test.after, hops, w.dialer.sent)
+			}
+		}
 	}
 }
 

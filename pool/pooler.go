@@ -187,7 +187,7 @@ func New(o Options) *Pooler {
 	for i, l := range o.Loops {
 		p.workers = append(p.workers, newWorker(p, i, l, o.Seed+uint64(i)))
 	}
-	p.install(o.Snapshot)
+	p.install(o.Snapshot, true)
 	return p
 }
 
@@ -211,6 +211,9 @@ type Database struct {
 	// generation goes up when servers opened so far should not be used again
 	// (RECONNECT, a changed entry): they are closed when they are free.
 	generation atomic.Uint32
+
+	// superseded is closed when generation goes up, and another takes its place.
+	superseded atomic.Pointer[chan struct{}]
 
 	paused, disabled atomic.Bool
 	removed          atomic.Bool  // by a reload: nobody may use it any more
@@ -296,7 +299,7 @@ type Pool struct {
 // that before it looks for waiters elsewhere: so at least one of two that do
 // so at the same time sees the other.
 type lane struct {
-	oldest atomic.Int64 // wire.Time since when the oldest waiter waits, 0 if none does
+	oldest atomic.Int64 // wire.Time since when the oldest waiter waits for a server like these, 0 if none does
 	idle   atomic.Int32 // idle servers
 	used   atomic.Int32 // servers to be checked before they are used again
 	spare  atomic.Int64 // wire.Time since when the longest unused server is idle, 0 if none is
@@ -366,8 +369,8 @@ func (p *Pooler) databaseLocked(name string) *Database {
 	if snap.AutoDB == nil || name == "" || len(name) > maxDatabaseName || name == consoleDatabase {
 		return nil
 	}
-	d := &Database{Name: name, auto: true, slots: p.retired.database(name)}
-	d.conf.Store(snap.Auto(name))
+	d := newDatabase(name, snap.Auto(name), p.retired.database(name))
+	d.auto = true
 	p.databases[name] = d
 	p.tenants = nil
 	p.log.Log(Info, "", "registered new auto-database: "+name)

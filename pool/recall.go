@@ -45,7 +45,7 @@ func (v *Server) recall() {
 // session.
 func (v *Server) cancelOrder() dial.Request {
 	r, _ := v.shard.w.p.order(v.shard.pool)
-	r.Hosts = []string{v.name}
+	r.Hosts, r.Port = []string{v.name}, v.port // a RELOAD may have changed the entry
 	if v.tls() == "" {
 		r.TLS = certs.Settings{}
 	}

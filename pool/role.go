@@ -100,7 +100,11 @@ func (s *Shard) tickSilent(v *Server, now wire.Time, main *configs.Main) {
 		return
 	}
 	const reason = "server does not answer"
-	if p, q := s.w.p, s.pool; q.several() {
+	p, q := s.w.p, s.pool
+	if names := p.opts.Names; names != nil && v.name != v.host {
+		names.Silent(v.name, v.host)
+	}
+	if q.several() {
 		q.skip(p, &dial.LoginError{Kind: dial.Timeout, Reason: reason, Host: v.name}, main.ServerLoginRetry)
 		p.retire(q, v.host, reason)
 	}

@@ -19,18 +19,18 @@ func (s *Shard) checkServed() {
 	if !s.reasonHolds() {
 		bug("%v is said to wait for %v, which is not so", s, s.reason())
 	}
-	exchanged := s.waiting.head.awaitsOwn() && q.leaving > 0 // for a server of its own it waits, and none that is idle
+	served := s.next() == nil // by what takes its leave, and not by servers that are idle
 	unused, tested := 0, 0
 	for i := range q.lanes {
 		if o := q.lanes[i].shard.Load(); o != nil {
-			if o.idle.n != 0 && !exchanged {
+			if o.idle.n != 0 && !served {
 				bug("%v has a waiter, and an idle server stands on loop %d", s, i)
 			}
 			unused += o.used.n
 			tested += o.tested.n
 		}
 	}
-	if unused != 0 && !exchanged && s.opening.n+tested <= 0 {
+	if unused != 0 && !served && s.opening.n+tested <= 0 {
 		bug("%v has a waiter, and nobody checks the servers that were unused for long", s)
 	}
 	if s.opening.n+s.tested.n >= s.waiting.n {

@@ -69,6 +69,7 @@ type Server struct {
 	key       []byte    // for cancel requests
 	name      string    // of the host, as configured
 	host      string    // as dialled
+	port      int       // as dialled
 	connected wire.Time // when it was logged in
 	since     wire.Time // of the state it is in
 	asked     wire.Time // when the job began
@@ -175,6 +176,9 @@ func (v *Server) settle() {
 		s.provide()
 	case v.obsolete():
 		v.close("close_needed", true)
+		s.provide()
+	case v.excess():
+		v.close("too many servers in the pool", true)
 		s.provide()
 	case v.yields():
 		v.close("given up for "+WaitPlan.String(), true)

@@ -34,7 +34,7 @@ type Shard struct {
 	held  WaitReason // what kept a server from being opened for the waiters of this shard
 	asked bool       // another loop was asked for an idle server, and has not answered
 
-	blocked bool // the oldest waiter awaits a slot for a server of its own, and those behind it could be served
+	blocked bool // the oldest waiter awaits a server of its own, and the slot for that is on its way: see next
 
 	waits *waits // nil until somebody waits
 
@@ -67,7 +67,7 @@ const slack = time.Millisecond
 // acquire gives c a server, or lets it wait for one. It reports whether c may
 // send its request on now; if not, c is told by (*Client).proceed.
 func (s *Shard) acquire(c *Client) bool {
-	if s.waiting.n == 0 && !s.paused() {
+	if s.next() == nil && !s.paused() {
 		if v := s.takeIdle(); v != nil {
 			return s.pair(c, v)
 		}
@@ -80,7 +80,7 @@ func (s *Shard) acquire(c *Client) bool {
 		return false
 	}
 	s.wait(c)
-	if s.held != WaitNone && s.waiting.n > 1 {
+	if s.held != WaitNone && s.next() != c {
 		return false // what holds those before c holds c; whatever lifts it wakes s
 	}
 	s.provide()
@@ -99,22 +99,43 @@ func (s *Shard) wait(c *Client) {
 // publishWaiters tells the other loops who waits. It is called whenever the
 // queue has changed.
 func (s *Shard) publishWaiters() {
-	since := int64(0)
-	if c := s.waiting.head; c != nil {
-		since = int64(c.queryStart)
-	} else {
+	head := s.waiting.head
+	if head == nil {
 		s.setHeld(WaitNone)
+	}
+	if s.blocked && (head == nil || !head.awaitsOwn()) {
+		s.blocked = false
+		s.w.loop.Post(s.provide) // what holds the others may be something else
+	}
+	s.publishOldest()
+	if s.used.n > 0 {
+		s.publishIdle() // whether they may be given up hangs on the waiters
+	}
+}
+
+// publishOldest tells the other loops since when the next one waits that they
+// could help with an idle server.
+func (s *Shard) publishOldest() {
+	since := int64(0)
+	if c := s.next(); c != nil {
+		since = int64(c.queryStart)
 	}
 	if s.lane.oldest.Load() != since {
 		s.lane.oldest.Store(since)
 	}
-	if s.blocked {
-		s.blocked = false
-		s.w.loop.Post(s.provide)
+}
+
+// next is who is to have the next idle server: the oldest waiter, but for those
+// that await a server of their own while the slot for that is on its way; nil if
+// there is nobody.
+func (s *Shard) next() *Client { return s.firstBut(s.blocked) }
+
+func (s *Shard) firstBut(own bool) *Client {
+	c := s.waiting.head
+	for own && c != nil && c.awaitsOwn() {
+		c = c.next
 	}
-	if s.used.n > 0 {
-		s.publishIdle() // whether they may be given up hangs on the waiters
-	}
+	return c
 }
 
 // publishIdle tells the other loops what s has to spare.
@@ -219,7 +240,7 @@ func (s *Shard) take(v *Server) {
 		return
 	}
 	since, at := p.oldestElsewhere(s.w.index)
-	own := s.waiting.head
+	own := s.next()
 	if since != 0 && (own == nil || since.Add(slack) < own.queryStart) && s.migrate(v, at) {
 		s.provide() // v may have been opened for a waiter of our own
 		return
@@ -227,7 +248,7 @@ func (s *Shard) take(v *Server) {
 	if own != nil && s.logins > 0 {
 		s.welcomeWaiters()
 	}
-	if c := s.waiting.head; c != nil && c.login == nil {
+	if c := s.next(); c != nil && c.login == nil {
 		if s.pair(c, v) {
 			c.proceed()
 		}
@@ -295,7 +316,7 @@ func (s *Shard) arrive(v *Server, socket wire.Socket) {
 // lend is asked by another loop for an idle server. What there is goes to the
 // loop whose waiter is the oldest; the one that asked hears if it got nothing.
 func (s *Shard) lend(to *Shard) {
-	if s.waiting.n == 0 && !s.paused() {
+	if s.next() == nil && !s.paused() {
 		if v := s.takeIdle(); v != nil && s.migrate(v, to.w.index) {
 			return
 		}
@@ -317,7 +338,6 @@ func (s *Shard) provide() {
 
 // supply is provide without the note.
 func (s *Shard) supply() {
-	s.blocked = false
 	if s.logins > 0 {
 		s.welcomeWaiters()
 	}
@@ -327,20 +347,21 @@ func (s *Shard) supply() {
 		}
 		return
 	}
-	for s.waiting.n > 0 {
-		v, c := s.takeIdle(), s.waiting.head
+	blocked := false
+	for s.firstBut(blocked) != nil {
+		v, c := s.takeIdle(), s.firstBut(blocked)
 		if v == nil || c.awaitsWelcome() {
 			break
 		}
-		if c.awaitsOwn() {
-			if !s.exchange(c, v) && s.w.p.vacating(s.pool) {
-				s.blocked = true
-				break
-			}
-		} else if s.pair(c, v) {
+		switch {
+		case c.awaitsOwn():
+			blocked = !s.exchange(c, v) && s.w.p.vacating(s.pool)
+		case s.pair(c, v):
 			c.proceed()
 		}
 	}
+	s.blocked = blocked
+	s.publishOldest()
 	s.help()
 	if s.waiting.n == 0 {
 		s.setHeld(WaitNone)
@@ -349,7 +370,7 @@ func (s *Shard) supply() {
 	if s.asked {
 		return
 	}
-	if at := s.pool.idleElsewhere(s.w.index); at >= 0 {
+	if at := s.pool.idleElsewhere(s.w.index); at >= 0 && s.next() != nil {
 		if from := s.pool.lanes[at].shard.Load(); from != nil && from.w.loop.Post(func() { from.lend(s) }) {
 			s.asked = true
 			return

@@ -130,6 +130,7 @@ func (s *Shard) tryOut(k *trial, seat *seat) {
 	o.client = k.client
 	s.private.pushBack(o)
 	r, _ := p.order(s.pool)
+	o.port = r.Port
 	r.Secret, r.Keys = k.password, nil
 	s.dial(r, func(session *dial.Session, err error) { s.tried(o, k, session, err) })
 }

@@ -299,7 +299,7 @@ func (s *Shard) verify(a *sums) {
 		bug("%v is held by %v, and nobody waits", s, s.held)
 	}
 	var oldest, spare wire.Time
-	if c := s.waiting.head; c != nil {
+	if c := s.next(); c != nil {
 		oldest = c.queryStart
 	}
 	if v := s.longestUnused(); v != nil {

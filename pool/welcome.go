@@ -25,10 +25,10 @@ func (s *Shard) welcomeWaiters() {
 	s.publishWaiters()
 }
 
-// wakeWaiters lets each loop that has waiters of q look at them again.
+// wakeWaiters lets each loop look at its waiters of q again.
 func (p *Pooler) wakeWaiters(q *Pool) {
 	for i := range q.lanes {
-		if s := q.lanes[i].shard.Load(); s != nil && q.lanes[i].oldest.Load() != 0 {
+		if s := q.lanes[i].shard.Load(); s != nil {
 			s.w.loop.Post(s.provide)
 		}
 	}

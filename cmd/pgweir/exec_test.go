@@ -112,7 +112,7 @@ func TestExecStatus(t *testing.T) {
 	}{
 		{"success", 0, []string{"--wait", "0", "true"}, "true has ended"},
 		{"failure", 7, []string{"--wait=0", "--", "sh", "-c", "exit 7"}, "sh has ended"},
-		{"interrupted", 130, []string{"-wait", "0s", "--", "sh", "-c", "kill -INT $$"}, ""},
+		{"killed", 137, []string{"-wait", "0s", "--", "sh", "-c", "kill -KILL $$"}, ""}, // which nobody can ignore
 		{"terminated", 143, []string{"--wait=0", "--", "sh", "-c", "kill -TERM $$"}, ""},
 		{"no such program", 127, []string{"there-is-no-such-program"}, "executable file not found"},
 		{"no program", 126, []string{"/"}, "exec: \"/\": is a directory"},

@@ -6,21 +6,23 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // Standby makes a hot standby of c that streams from it, in the same sandbox
-// under a name of its own, and starts it. It has the port of c and listens on a
-// unix socket alone, so that one database entry can name both. The HBA of c
-// must let replication connections in, as that of the zero Options does.
-func (c *Cluster) Standby(ctx context.Context, name string) (*Cluster, error) {
+// under a name of its own, and starts it. It has the port of c, so that one
+// database entry can name both, and listens on a unix socket and on the
+// addresses, which must be others than those of c. The HBA of c must let
+// replication connections in, as that of the zero Options does.
+func (c *Cluster) Standby(ctx context.Context, name string, addresses ...string) (*Cluster, error) {
 	d := &Cluster{Install: c.Install, Port: c.Port, sandbox: c.sandbox, data: c.sandbox.Path(name), settings: maps.Clone(c.settings)}
 	var err error
 	if d.Socket, err = c.sandbox.Mkdir(name + "-socket"); err != nil {
 		return nil, err
 	}
-	d.settings["listen_addresses"] = ""
+	d.settings["listen_addresses"] = strings.Join(addresses, ",")
 	d.settings["unix_socket_directories"] = d.Socket
 	return d, d.follow(ctx, c)
 }

@@ -52,6 +52,22 @@ func TestChoresConnect(t *testing.T) {
 	}
 }
 
+// TestUnwanted: a login that nobody wants any more ends at once, wherever it is,
+// and says nothing of its host.
+func TestUnwanted(t *testing.T) {
+	unwanted := make(chan struct{})
+	s := newScript(t, "tcp", "127.0.0.1:0", func(net.Conn) { close(unwanted) })
+	r := s.request()
+	r.Hosts = append(r.Hosts, "127.0.0.1")
+	r.Unwanted = unwanted
+	r.Failed = func(err *dial.LoginError) { t.Errorf("%s failed: %v", err.Host, err) }
+	_, err := dial.Connect(t.Context(), r)
+	wantError(t, err, dial.Canceled, "server connection closed")
+	s.expectClosed(t)
+	_, err = dial.Connect(t.Context(), r)
+	wantError(t, err, dial.Canceled, "server connection closed")
+}
+
 // TestChoresCancel: the answer that was asked for decides, and where none comes
 // the timeout does, without a request sent.
 func TestChoresCancel(t *testing.T) {

@@ -31,6 +31,10 @@ type Request struct {
 	// nothing better is found, SessionPreferStandby takes one that was.
 	Attrs configs.SessionAttrs
 
+	// Unwanted is closed when nobody wants the connection any more: then Connect
+	// gives up. It may be nil.
+	Unwanted <-chan struct{}
+
 	// Names knows the addresses of names; nil: the system is asked each time.
 	Names *Names
 
@@ -139,6 +143,18 @@ func CloseSocket(s wire.Socket) { _ = syscall.Close(s.FD) }
 // answer is final. A name is tried at each of its addresses. err is always a *LoginError,
 // from the host tried last.
 func Connect(ctx context.Context, r Request) (*Session, error) {
+	if unwanted := r.Unwanted; unwanted != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			select {
+			case <-unwanted:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
 	if len(r.Hosts) == 0 {
 		return nil, &LoginError{Kind: ConnectFailed, Reason: reasonConnect, Detail: "no host is configured"}
 	}
@@ -188,12 +204,16 @@ func (r *Request) host(ctx context.Context, host string) (*Session, *LoginError)
 	var last *LoginError
 	for _, addr := range addrs {
 		s, err := r.one(ctx, host, addr.String())
-		r.Names.answered(host, addr, err == nil || err.Kind != ConnectFailed && err.Kind != Timeout)
 		if err == nil {
+			r.Names.answered(host, addr, 0)
 			return s, nil
 		}
-		if last = err; !last.tryNext() {
-			break
+		r.Names.answered(host, addr, err.Kind)
+		if !err.tryNext() {
+			return nil, err
+		}
+		if last == nil || last.Kind != Unfit { // one that works tells more than others that don't
+			last = err
 		}
 	}
 	return nil, last
@@ -327,10 +347,11 @@ func (r *Request) find(ctx context.Context, host string) (conn net.Conn, err err
 	addrs, err := r.Names.Resolve(ctx, host)
 	for _, addr := range addrs {
 		conn, err = open(ctx, addr.String(), r.Port, r.Options)
-		r.Names.answered(host, addr, err == nil)
 		if err == nil {
+			r.Names.answered(host, addr, 0)
 			break
 		}
+		r.Names.answered(host, addr, connectError(ctx, err).Kind)
 	}
 	return conn, err
 }

@@ -60,7 +60,21 @@ type name struct {
 	used   time.Time    // when somebody last wanted it
 	next   int          // the address that is next to be the first
 	asking chan struct{}
-	avoid  map[netip.Addr]time.Time // those that did not answer, until when
+	avoid  map[netip.Addr]avoided // those that did not take us
+}
+
+// avoided is an address where nobody was.
+type avoided struct {
+	count  int       // in a row
+	until  time.Time // it is not tried in its turn before
+	silent bool      // to try it takes server_connect_timeout
+}
+
+// from is a with its time beginning now: a second, doubling up to avoidFor while
+// the address goes on to fail.
+func (a avoided) from(now time.Time) avoided {
+	a.until = now.Add(min(avoidFor, time.Second<<min(a.count-1, 16)))
+	return a
 }
 
 // zone is where some of the names are. Guarded by Names.mu.
@@ -72,7 +86,7 @@ type zone struct {
 const (
 	lookupTimeout = 10 * time.Second
 
-	// avoidFor is how long an address that did not answer comes last.
+	// avoidFor is how long at most an address that did not take us comes last.
 	avoidFor = 30 * time.Second
 
 	// refreshEvery bounds the lookups of a name that nobody waits for.
@@ -114,35 +128,53 @@ func (n *Names) Resolve(ctx context.Context, host string) ([]netip.Addr, error) 
 }
 
 // turnLocked is the addresses of h, from the next one on and round, and behind
-// these the ones that did not answer lately.
+// these the ones that did not take us lately. Those that did not even answer are
+// left out as long as there are others: whoever looks for the new primary is not
+// to wait for the old one. When their time is over one connection tries them.
 func (h *name) turnLocked(now time.Time) []netip.Addr {
-	var answer, silent []netip.Addr
+	var up, down, silent []netip.Addr
 	for i := range h.addrs {
 		addr := h.addrs[(h.next+i)%len(h.addrs)]
-		if now.Before(h.avoid[addr]) {
+		switch a, known := h.avoid[addr]; {
+		case !known:
+			up = append(up, addr)
+		case !now.Before(a.until):
+			h.avoid[addr] = a.from(now)
+			up = append(up, addr)
+		case a.silent:
 			silent = append(silent, addr)
-		} else {
-			answer = append(answer, addr)
+		default:
+			down = append(down, addr)
 		}
 	}
 	h.next = (h.next + 1) % len(h.addrs)
-	return append(answer, silent...)
+	if len(up)+len(down) == 0 {
+		return silent
+	}
+	return append(up, down...)
 }
 
-// answered notes whether host was there at addr.
-func (n *Names) answered(host string, addr netip.Addr, ok bool) {
+// answered notes how host took us at addr: 0 for a login, else what failed.
+func (n *Names) answered(host string, addr netip.Addr, failed Kind) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := n.names[host]
 	switch {
-	case h == nil:
-	case ok:
+	case h == nil || failed == Canceled:
+	case failed != ConnectFailed && failed != Timeout:
 		delete(h.avoid, addr)
 	case slices.Contains(h.addrs, addr):
 		if h.avoid == nil {
-			h.avoid = map[netip.Addr]time.Time{}
+			h.avoid = map[netip.Addr]avoided{}
 		}
-		h.avoid[addr] = n.opts.Now().Add(avoidFor)
+		h.avoid[addr] = avoided{count: h.avoid[addr].count + 1, silent: failed == Timeout}.from(n.opts.Now())
+	}
+}
+
+// Silent tells that host does not answer any more at addr, where it was.
+func (n *Names) Silent(host, addr string) {
+	if at, err := netip.ParseAddr(addr); err == nil {
+		n.answered(host, at.Unmap(), Timeout)
 	}
 }
 
@@ -201,7 +233,7 @@ func (n *Names) lookup(host string, h *name) {
 	if err == nil {
 		slices.SortFunc(addrs, netip.Addr.Compare) // or turns would be lost when an answer is in another order
 		h.addrs = slices.Compact(addrs)
-		maps.DeleteFunc(h.avoid, func(a netip.Addr, _ time.Time) bool { return !slices.Contains(h.addrs, a) })
+		maps.DeleteFunc(h.avoid, func(a netip.Addr, _ avoided) bool { return !slices.Contains(h.addrs, a) })
 	} else {
 		ttl = n.opts.NXDomainTTL()
 		if missing(err) {

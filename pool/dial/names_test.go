@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool/dial"
 )
 
@@ -252,4 +253,64 @@ func TestNameWithSeveralAddresses(t *testing.T) {
 	r.Hosts = []string{"gone"}
 	_, err = dial.Connect(t.Context(), r)
 	wantError(t, err, dial.DNSFailed, "server DNS lookup failed")
+}
+
+// TestSilentAddress: an address that does not answer is left out while there are
+// others, and one connection tries it after a second, then two, and so on.
+func TestSilentAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var z zoneFile
+		z.set("db", "10.0.0.1", "10.0.0.2")
+		n := z.names(time.Hour)
+		wantAddrs(t, n, "db", "10.0.0.1", "10.0.0.2")
+		for i := range 8 {
+			n.Silent("db", "10.0.0.2")
+			for range 3 {
+				wantAddrs(t, n, "db", "10.0.0.1")
+			}
+			time.Sleep(min(30*time.Second, time.Second<<i))
+			addrs, err := n.Resolve(t.Context(), "db")
+			if err != nil || len(addrs) != 2 {
+				t.Errorf("after %d failures: %v, %v", i+1, addrs, err)
+			}
+			wantAddrs(t, n, "db", "10.0.0.1")
+		}
+		n.Silent("db", "10.0.0.2")
+		n.Silent("db", "10.0.0.1")
+		if addrs, err := n.Resolve(t.Context(), "db"); err != nil || len(addrs) != 2 { // there is no other
+			t.Errorf("%v, %v", addrs, err)
+		}
+	})
+}
+
+// TestUnfitAddress: where no address of a name is what is preferred, what is
+// there will do, whether it is looked at before one that is dead or behind it.
+func TestUnfitAddress(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			readStartup(c)
+			sends([]byte(authOK + msg('S', "in_hot_standby\x00off\x00") + msg('S', "default_transaction_read_only\x00off\x00") + ready))(c)
+			defer c.Close()
+		}
+	}()
+	var z zoneFile
+	z.set("db", "127.0.0.1", "::1") // where nobody listens
+	r := request()
+	r.Hosts, r.Port, r.Names, r.Attrs = []string{"db"}, l.Addr().(*net.TCPAddr).Port, z.names(time.Hour), configs.SessionPreferStandby
+	for range 4 { // in each order
+		session, err := dial.Connect(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session.Close()
+	}
 }
