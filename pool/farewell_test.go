@@ -18,7 +18,7 @@ func newFarewell(t *testing.T, change func(*pool.Options)) *world {
 		"[plans]\ngold = max_server_connections=3", "", change)
 }
 
-// log in, with a server for the first.
+// client is one of alice's, who logs in.
 func (w *world) client(params ...string) *client {
 	return w.connect().startup(append([]string{"user", "alice", "database", "app"}, params...)...)
 }
