@@ -73,14 +73,7 @@ func (v *Server) read(b []byte) {
 			v.forward(b[start:i])
 		}
 		if typ == wire.ErrorResponse {
-			instead, again := v.heal(whole)
-			failed := v.ledger.culprit()
-			v.asking = false
-			v.undo()
-			v.bareFailed()
-			if instead == nil && len(whole) == size {
-				instead = v.rename(whole, failed)
-			}
+			instead, again := v.failed(whole, size)
 			if !swallow && (again || instead != nil) {
 				v.forward(b[start:i])
 				swallow = true
@@ -132,6 +125,22 @@ func (v *Server) read(b []byte) {
 	if c != nil {
 		c.leave()
 	}
+}
+
+// failed takes an ErrorResponse of size bytes, of which msg are here, into
+// account. instead is what the client is to be told in its place, nil if it is
+// to be told as it is; again says that it is to be told nothing, for what has
+// failed is asked again.
+func (v *Server) failed(msg []byte, size int) (instead []byte, again bool) {
+	instead, again = v.heal(msg)
+	culprit := v.ledger.culprit()
+	v.asking = false
+	v.undo()
+	v.bareFailed()
+	if instead == nil && len(msg) == size {
+		instead = v.rename(msg, culprit)
+	}
+	return instead, again
 }
 
 // torn reports whether v's client has the begin of a message and not its end.

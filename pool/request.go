@@ -44,18 +44,7 @@ input:
 			c.disconnect(true, "PQexec disallowed")
 			return
 		}
-		var name []byte
-		end, naming := 0, namesNone
-		switch typ {
-		case wire.Parse, wire.Bind, wire.Describe, wire.Close:
-			if c.tracks() {
-				name, end, naming = statementName(typ, b[i:], size)
-			}
-		case wire.Query:
-			if c.tracks() {
-				naming = sqlNaming(b[i:], size)
-			}
-		}
+		name, end, naming := c.naming(typ, b[i:], size)
 		switch naming {
 		case namesMore:
 			break input
@@ -91,8 +80,7 @@ input:
 		}
 		n := min(size, len(b)-i)
 		if v := c.server; v != nil {
-			if v.ledger.n >= maxOwed || v.asking && e != 0 || v.pending != nil && e != 0 && e != owedCopyEnd ||
-				v.ledger.settling > 0 && (naming == namesOne || c.changesSQL(typ, naming, b[i:])) {
+			if c.awaits(typ, e, naming, b[i:]) {
 				c.throttled = true
 				c.conn.Pause()
 				break input
@@ -140,25 +128,8 @@ input:
 			case v.describesBound(typ, b[i:]):
 				v.ledger.pushRef(e, v.describing(ref{st: v.bound.st}, v.bound.name))
 			case e != 0:
-				switch {
-				case v.ledger.skipping:
-				case typ == wire.Query:
-					bare, v.bareOf = nil, 0 // it takes the unnamed ones away
-					v.bindSQL(nil, nil)
-					c.forget("")
-				case typ == wire.Parse: // also of a name that is not tracked: a reload may change that within a batch
-					v.bareOf, v.bareSQL = c.id, nil
-					c.forget("")
-					if bare = nil; naming == namesBare {
-						bare = b[i : i+size]
-					}
-				case typ == wire.Bind && naming == namesBare:
-					bare = nil
-					v.bindBare(b[i:])
-					c.forget("")
-				case typ == wire.Close && naming == namesBare:
-					bare, v.bareOf = nil, 0
-					c.forget("")
+				if !v.ledger.skipping {
+					bare = c.passBare(bare, typ, naming, b[i:], size)
 				}
 				v.ledger.push(e)
 			case typ == wire.Flush && v.ledger.local():
@@ -181,6 +152,30 @@ input:
 	if v := c.server; v != nil && c.remain == 0 {
 		v.rest()
 	}
+}
+
+// naming says whether a message of size bytes, of which msg are here, names
+// prepared statements, as statementName and sqlNaming do.
+func (c *Client) naming(typ byte, msg []byte, size int) (name []byte, end int, is naming) {
+	switch typ {
+	case wire.Parse, wire.Bind, wire.Describe, wire.Close:
+		if c.tracks() {
+			return statementName(typ, msg, size)
+		}
+	case wire.Query:
+		if c.tracks() {
+			is = sqlNaming(msg, size)
+		}
+	}
+	return nil, 0, is
+}
+
+// awaits reports whether a message may be sent only when the server has
+// answered more of what it was sent before. c is not read until then.
+func (c *Client) awaits(typ byte, e owed, is naming, msg []byte) bool {
+	v := c.server
+	return v.ledger.n >= maxOwed || v.asking && e != 0 || v.pending != nil && e != 0 && e != owedCopyEnd ||
+		v.ledger.settling > 0 && (is == namesOne || c.changesSQL(typ, is, msg))
 }
 
 // owes is what a server owes for a message of type typ, 0 for one that is

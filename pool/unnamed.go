@@ -51,6 +51,36 @@ func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
 	return setSize(out, at, size+len(name))
 }
 
+// passBare notes what a message that goes to the server as it came does to the
+// unnamed statement. kept is the Parse of one that no Bind has followed yet, nil
+// for none; passBare returns what that is then.
+func (c *Client) passBare(kept []byte, typ byte, is naming, msg []byte, size int) []byte {
+	v := c.server
+	switch {
+	case typ == wire.Query: // it takes the unnamed ones away
+		v.bareOf = 0
+		v.bindSQL(nil, nil)
+		c.forget("")
+		return nil
+	case typ == wire.Parse: // also of a name that is not tracked: a reload may change that within a batch
+		v.bareOf, v.bareSQL = c.id, nil
+		c.forget("")
+		if is == namesBare {
+			return msg[:size]
+		}
+		return nil
+	case typ == wire.Bind && is == namesBare:
+		v.bindBare(msg)
+		c.forget("")
+		return nil
+	case typ == wire.Close && is == namesBare:
+		v.bareOf = 0
+		c.forget("")
+		return nil
+	}
+	return kept
+}
+
 // keepBare keeps the Parse of c's unnamed statement, which no Bind has followed
 // yet: the Bind may come when c has another server.
 func (c *Client) keepBare(parse []byte) {
