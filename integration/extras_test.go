@@ -181,6 +181,8 @@ func TestStartupOptions(t *testing.T) {
 		options(`-c temp_tablespaces=pg_default,pg_global`),
 		{"search_path": `"$user", order,"it's"`},
 		{"search_path": `""`},
+		{"search_path": `mixed`},
+		{"search_path": `"Mixed"`},
 		{"search_path": ``},
 		{"Search_Path": `pg_catalog , MIXED`},
 		{"search_path": `"order"`, "options": `-c search_path=mixed -c work_mem=7MB`, "work_mem": "8MB"},

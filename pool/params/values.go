@@ -110,8 +110,8 @@ func (v Values) With(t *Tracked, i int, text string) Values {
 func (v Values) Adopt(t *Tracked, had, canon Values) Values {
 	all, before, now := v.List(t), had.List(t), canon.List(t)
 	for i := range all {
-		told := before[i].Known && !strings.EqualFold(all[i].Text, before[i].Text)
-		if all[i].Known && now[i].Known && (told || strings.EqualFold(all[i].Text, now[i].Text)) {
+		told := before[i].Known && !sameValue(t.Names[i], all[i].Text, before[i].Text)
+		if all[i].Known && now[i].Known && (told || sameValue(t.Names[i], all[i].Text, now[i].Text)) {
 			all[i] = now[i]
 		}
 	}
@@ -120,18 +120,27 @@ func (v Values) Adopt(t *Tracked, had, canon Values) Values {
 
 // AppendSets appends the statements that make a session with the values of
 // have one with the values of want: nothing if there is no difference. What
-// have does not know was never reported by the server and is not set. Values
-// that differ only in case are the same.
+// have does not know was never reported by the server and is not set.
 func AppendSets(dst []byte, t *Tracked, have, want Values) []byte {
 	if have == want {
 		return dst
 	}
 	h, w := have.List(t), want.List(t)
 	for i, name := range t.Names {
-		if !h[i].Known || !w[i].Known || strings.EqualFold(h[i].Text, w[i].Text) {
+		if !h[i].Known || !w[i].Known || sameValue(name, h[i].Text, w[i].Text) {
 			continue
 		}
 		dst = sql.AppendSet(dst, name, w[i].Text)
 	}
 	return dst
+}
+
+// sameValue reports whether two values of a parameter mean the same: most may be
+// spelled in any case, but not those that name something.
+func sameValue(name, a, b string) bool {
+	switch name {
+	case "application_name", "role", "search_path", "session_authorization":
+		return a == b
+	}
+	return strings.EqualFold(a, b)
 }

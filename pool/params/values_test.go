@@ -96,6 +96,7 @@ func TestAppendSets(t *testing.T) {
 		{[]string{"TimeZone", "Asia/Tokyo", "DateStyle", "German"}, "SET DateStyle='German';SET TimeZone='Asia/Tokyo';"},
 		{[]string{"IntervalStyle", "iso_8601"}, ""}, // never reported by the server
 		{[]string{"application_name", "it's"}, "SET application_name='it''s';"},
+		{[]string{"search_path", `"$USER", public`}, "SET search_path='$USER', 'public';"}, // another name
 		{[]string{"application_name", `a\b`}, `SET application_name=E'a\\b';`},
 		{[]string{"application_name", `\'; drop table t; --`}, `SET application_name=E'\\''; drop table t; --';`},
 		{[]string{"search_path", "app, public"}, "SET search_path='app', 'public';"},
