@@ -80,7 +80,8 @@
 //
 // The objects:
 //
-//	pooler.go    what the loops share; options
+//	pooler.go    what the loops share; options.go what it needs of the world
+//	pool.go      pools, databases and users as they run
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops
 //	client.go    a client; request.go what it asks; ends.go the two ends of its socket

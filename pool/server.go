@@ -165,6 +165,34 @@ func (v *Server) unstall() {
 	}
 }
 
+// abandoned decides about a server whose client is gone. midway says that a
+// message to the server was cut off.
+func (v *Server) abandoned(midway bool) {
+	if v.state == ServerClosed {
+		return
+	}
+	v.unstall()
+	v.swallow = true // the rest of what is passing through
+	s := v.shard
+	switch {
+	case v.recalled:
+		v.close("auth_query was given up", false)
+	case v.replication != replicatesNot:
+		v.close("client disconnect", !midway)
+	case midway || v.conn.Queued() > 0:
+		v.close("client disconnect before everything was sent to the server", false)
+	case v.status != wire.TxIdle:
+		v.close("client disconnect while server was not ready", false)
+	case !v.ledger.clear():
+		v.close("client disconnected with query in progress", false)
+	default:
+		v.move(ServerLoose)
+		v.settle()
+		return
+	}
+	s.provide()
+}
+
 // settle sends a server that was used, and is loose now, where it belongs:
 // closed, reset, checked, or to the next client. The order is PgBouncer's.
 func (v *Server) settle() {

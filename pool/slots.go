@@ -3,7 +3,6 @@ package pool
 import (
 	"sync/atomic"
 
-	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -223,9 +222,3 @@ func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	}
 	return found
 }
-
-// name is the pool's name for people.
-func (p *Pool) name() string { return p.db.Name + "/" + p.user.Name }
-
-// session reports whether the pool's servers stay with their clients.
-func (p *Pool) session() bool { return p.settings.Load().PoolMode == configs.PoolSession }

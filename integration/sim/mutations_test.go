@@ -52,7 +52,7 @@ var mutations = []mutation{
 		"		to.asked = false\n		to.provide()\n", "		to.provide()\n",
 	},
 	{
-		"an idle server is not offered to other loops", "pool/pooler.go",
+		"an idle server is not offered to other loops", "pool/pool.go",
 		"j != i && t != 0 && (since == 0", "j != i && t < 0 && (since == 0",
 	},
 	{
@@ -116,7 +116,7 @@ var mutations = []mutation{
 		" &&\n		v.replication == replicatesNot", "",
 	},
 	{
-		"a server for replication stays when its client leaves", "pool/client.go",
+		"a server for replication stays when its client leaves", "pool/server.go",
 		"	case v.replication != replicatesNot:\n", "	case false:\n",
 	},
 	{
