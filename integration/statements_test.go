@@ -264,6 +264,22 @@ func TestChangedResult(t *testing.T) {
 	}
 }
 
+// meanings are texts that mean something else with each value of a parameter.
+var meanings = []struct {
+	parameter string
+	values    [2]string
+	sql       string
+}{
+	{"DateStyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select '01/02/2003'::date - '2003-01-01'::date"},
+	{"DateStyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select $$01/02/2003$$::date - $x$2003-01-01$x$::date"},
+	{"TimeZone", [2]string{"Asia/Tokyo", "UTC"}, "select '2003-01-01 00:00'::timestamptz at time zone 'UTC'"},
+	{"IntervalStyle", [2]string{"sql_standard", "postgres"}, "select extract(epoch from '-1 2:03'::interval)"},
+	{"client_encoding", [2]string{"LATIN1", "UTF8"}, "select length('\u00e4')"},
+	{"standard_conforming_strings", [2]string{"on", "off"}, `select length('\n')`},
+	{"search_path", [2]string{"one", "two"}, "select * from t"},
+	{"array_nulls", [2]string{"on", "off"}, "select array_position('{x,null}'::text[], 'null')"},
+}
+
 // TestMeaningOfStatements has clients prepare the same text where it means
 // something else: each gets what it would get directly.
 func TestMeaningOfStatements(t *testing.T) {
@@ -271,29 +287,8 @@ func TestMeaningOfStatements(t *testing.T) {
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "1"}))
-	setUp := connect(t, p, database, pgx.QueryExecModeSimpleProtocol)
-	for _, sql := range []string{
-		"create schema one create table t (a int default 1)", "create schema two create table t (b text default '2', c int default 3)",
-		"insert into one.t default values", "insert into two.t default values",
-	} {
-		if _, err := setUp.Exec(testContext(t), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, test := range []struct {
-		parameter string
-		values    [2]string
-		sql       string
-	}{
-		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select '01/02/2003'::date - '2003-01-01'::date"},
-		{"datestyle", [2]string{"ISO, DMY", "ISO, MDY"}, "select $$01/02/2003$$::date - $x$2003-01-01$x$::date"},
-		{"timezone", [2]string{"Asia/Tokyo", "UTC"}, "select '2003-01-01 00:00'::timestamptz at time zone 'UTC'"},
-		{"intervalstyle", [2]string{"sql_standard", "postgres"}, "select extract(epoch from '-1 2:03'::interval)"},
-		{"client_encoding", [2]string{"LATIN1", "UTF8"}, "select length('\u00e4')"},
-		{"standard_conforming_strings", [2]string{"on", "off"}, `select length('\n')`},
-		{"search_path", [2]string{"one", "two"}, "select * from t"},
-		{"array_nulls", [2]string{"on", "off"}, "select array_position('{x,null}'::text[], 'null')"},
-	} {
+	prepareMeanings(t, p, database)
+	for _, test := range meanings {
 		for _, prepare := range []struct{ name, before, query string }{
 			{"Parse", "", ""},
 			{"PREPARE", "prepare mine as " + test.sql, "execute mine"},
@@ -333,6 +328,110 @@ func TestMeaningOfStatements(t *testing.T) {
 					if got, want := run(p.DSN(user, "", database), value), run(direct, value); got != want {
 						t.Errorf("with %s: %s, directly %s", value, got, want)
 					}
+				}
+			})
+		}
+	}
+}
+
+// prepareMeanings makes what the texts of meanings speak of.
+func prepareMeanings(t *testing.T, p *pooler.Pooler, database string) {
+	t.Helper()
+	setUp := connect(t, p, database, pgx.QueryExecModeSimpleProtocol)
+	for _, sql := range []string{
+		"create schema one create table t (a int default 1)", "create schema two create table t (b text default '2', c int default 3)",
+		"insert into one.t default values", "insert into two.t default values",
+	} {
+		if _, err := setUp.Exec(testContext(t), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestMeaningElsewhere has a client change a parameter after it has prepared a
+// statement, and then come to a server that lacks it. How that server reads the
+// text is nothing to another client, which has the same statement and has
+// changed nothing.
+func TestMeaningElsewhere(t *testing.T) {
+	begin(t)
+	db := suite.postgres
+	database := ownDatabase(t, db)
+	p := startPooler(t, config(db, database, map[string]string{"pool_mode": "transaction", "default_pool_size": "2"}))
+	prepareMeanings(t, p, database)
+	for _, test := range meanings {
+		for _, way := range []string{"Parse", "PREPARE"} {
+			t.Run(test.parameter+" "+way, func(t *testing.T) {
+				open := func(dsn, value string) *pgconn.PgConn {
+					c, err := pgx.ParseConfig(dsn)
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.RuntimeParams[test.parameter] = value
+					conn, err := pgconn.ConnectConfig(testContext(t), &c.Config)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { conn.Close(context.Background()) })
+					return conn
+				}
+				run := func(conn *pgconn.PgConn, sql string) string {
+					t.Helper()
+					all, err := conn.Exec(testContext(t), sql).ReadAll()
+					if err != nil {
+						t.Fatal(err)
+					}
+					return fmt.Sprintf("%q", all[len(all)-1].Rows)
+				}
+				prepare := func(conn *pgconn.PgConn) {
+					t.Helper()
+					if way == "PREPARE" {
+						run(conn, "prepare mine as "+test.sql)
+					} else if _, err := conn.Prepare(testContext(t), "mine", test.sql, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				execute := func(conn *pgconn.PgConn) (string, error) {
+					if way == "PREPARE" {
+						all, err := conn.Exec(testContext(t), "execute mine").ReadAll()
+						if err != nil {
+							return "", err
+						}
+						return fmt.Sprintf("%q", all[0].Rows), nil
+					}
+					r := conn.ExecPrepared(testContext(t), "mine", nil, nil, nil).Read()
+					return fmt.Sprintf("%q", r.Rows), r.Err
+				}
+				kept, other := test.values[1], test.values[0]
+				direct := open(db.DSN(postgres.Superuser, database), kept)
+				if direct.ParameterStatus(test.parameter) == "" {
+					t.Skipf("servers do not tell of %s, so it stays where a client has set it", test.parameter)
+				}
+				prepare(direct)
+				want, err := execute(direct)
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				a, b, holder := open(p.DSN(user, "", database), kept), open(p.DSN(user, "", database), kept), open(p.DSN(user, "", database), kept)
+				run(a, "begin")
+				prepare(a)
+				first := run(a, "select pg_backend_pid()")
+				run(a, "commit")
+				prepare(b) // where it is already
+				run(holder, "begin")
+				if got := run(holder, "select pg_backend_pid()"); got != first {
+					t.Fatalf("server %s is held, and not %s, which has the statement", got, first)
+				}
+				defer run(holder, "rollback")
+				change := fmt.Sprintf("select set_config('%s', '%s', false)", test.parameter, other)
+				run(a, change)
+				run(direct, change)
+				_, refused := execute(direct) // because the result would be another
+				if _, err := execute(a); err != nil && refused == nil {
+					t.Errorf("who has changed %s: %v", test.parameter, err)
+				}
+				if got, err := execute(b); got != want || err != nil {
+					t.Errorf("who has changed nothing: %s %v, want %s", got, err, want)
 				}
 			})
 		}

@@ -100,6 +100,9 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
 	key := significant(name)
 	st := c.names[string(key)]
+	if st != nil && typ != wire.Close && v.prepared.of[st] == nil {
+		st = c.reread(string(key), st)
+	}
 	switch typ {
 	case wire.Parse:
 		stats.ClientParses++
@@ -238,10 +241,33 @@ func (c *Client) renew(name string, st *statement) ref {
 	if !st.retired.Load() {
 		return ref{st: st}
 	}
-	next := c.w.p.statements.renewed(st)
+	next := c.w.p.statements.like(st, c.meaning(st.rest()))
 	c.forget(name)
 	c.setName(name, next)
 	return ref{st: next, name: name, was: st}
+}
+
+// reread returns st, which c calls name and its server lacks, or what takes its
+// place if c's session would read the text otherwise by now: what the server is
+// told then is nothing for those who mean st. c does not get to know, so what it
+// was told of the result holds for the other, too.
+func (c *Client) reread(name string, st *statement) *statement {
+	if name == "" || st.private || st.retired.Load() { // unnamed ones are nobody else's, and the retired are renewed
+		return st
+	}
+	meaning := c.meaning(st.rest())
+	if st.meaning() == meaning {
+		return st
+	}
+	t := &c.w.p.statements
+	next := t.like(st, meaning)
+	if s := st.told(); s != 0 && !next.tells(s) {
+		t.release(next)
+		next = t.apart(st, meaning)
+	}
+	c.forget(name)
+	c.setName(name, next)
+	return next
 }
 
 // inPlaceOf returns what takes the place of st for one use, if it was retired.
@@ -251,7 +277,7 @@ func (c *Client) inPlaceOf(st *statement) (_ *statement, drop func()) {
 		return st, func() {}
 	}
 	t := &c.w.p.statements
-	next := t.renewed(st)
+	next := t.like(st, c.meaning(st.rest()))
 	return next, func() { t.release(next) }
 }
 

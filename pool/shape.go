@@ -104,6 +104,9 @@ func (v *Server) describesBound(typ byte, msg []byte) bool {
 func (c *Client) result(name []byte, st *statement) (own []byte, of *statement) {
 	if st.private && st.executes != "" {
 		if of := c.names[st.executes]; of != nil && !of.private {
+			if c.server.prepared.of[of] == nil {
+				of = c.reread(st.executes, of)
+			}
 			return []byte(st.executes), of
 		}
 	}
@@ -117,6 +120,9 @@ func (c *Client) blindly(name, bind []byte, end, size int) *statement {
 	st := c.names[string(significant(name))]
 	if st == nil {
 		return nil
+	}
+	if c.server.prepared.of[st] == nil {
+		st = c.reread(string(significant(name)), st)
 	}
 	_, st = c.result(name, st)
 	if st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
@@ -166,11 +172,11 @@ func (v *Server) described(s shape) {
 	if own || c == nil || c.names[r.name] != r.st {
 		return
 	}
-	next := t.renewed(r.st)
+	next := t.like(r.st, r.st.meaning())
 	for !next.tells(s) {
 		t.retire(next)
 		old := next
-		next = t.renewed(old)
+		next = t.like(old, old.meaning())
 		t.release(old)
 	}
 	c.forget(r.name)

@@ -27,6 +27,9 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		var target string
 		s := list[0]
 		st := c.names[s.Name]
+		if st != nil && v.prepared.of[st] == nil {
+			st = c.reread(s.Name, st)
+		}
 		switch {
 		case s.Verb == sql.DeallocateAll:
 			v.toldSQL = &ref{what: refAll}

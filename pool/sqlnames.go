@@ -136,6 +136,9 @@ func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean r
 	st, known := r.names[s.Name]
 	if !known && !r.none {
 		st = r.c.names[s.Name]
+		if st != nil && s.Verb != sql.Deallocate && !r.has(st) {
+			st = r.c.reread(s.Name, st)
+		}
 	}
 	switch {
 	case s.Verb == sql.Prepare && st == nil:
@@ -327,9 +330,7 @@ func (t *statements) findSQL(meaning string, tail []byte) *statement {
 	key := meaning + "\x01" + string(tail)
 	st := t.byKey[key]
 	if st == nil {
-		t.last++
-		st = &statement{key: key, number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), tail: string(tail)}
-		st.parse = sqlTelling("PREPARE " + sql.QuoteName(st.name) + st.tail)
+		st = t.newLocked(key, string(tail), nil)
 	}
 	return st
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -71,13 +71,24 @@ func (t *statements) hold(meaning string, body []byte) *statement {
 	defer t.mu.Unlock()
 	st := t.byKey[string(key)]
 	if st == nil {
-		t.last++
-		st = &statement{key: string(key), number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10)}
-		b, at := wire.Begin(nil, wire.Parse)
-		st.parse = wire.End(append(wire.AppendString(b, st.name), body...), at)
+		st = t.newLocked(string(key), "", body)
 		t.keep(st)
 	}
 	st.holders++
+	return st
+}
+
+// newLocked returns a statement that nobody holds, of a Parse's body or of a
+// PREPARE's tail.
+func (t *statements) newLocked(key, tail string, body []byte) *statement {
+	t.last++
+	st := &statement{key: key, number: t.last, name: statementPrefix + strconv.FormatUint(t.last, 10), tail: tail}
+	if tail != "" {
+		st.parse = sqlTelling("PREPARE " + sql.QuoteName(st.name) + tail)
+	} else {
+		b, at := wire.Begin(nil, wire.Parse)
+		st.parse = wire.End(append(wire.AppendString(b, st.name), body...), at)
+	}
 	return st
 }
 
@@ -140,16 +151,38 @@ func (t *statements) own(body []byte, executes string) *statement {
 	}
 }
 
-// renewed returns the statement that has taken the place of st, which was
-// retired, and counts a holder.
-func (t *statements) renewed(st *statement) *statement {
+// rest is what st was prepared from: the body of a Parse behind the name, or what
+// follows the name in a PREPARE.
+func (st *statement) rest() []byte {
 	if st.tail != "" {
-		next := t.findSQL(strings.TrimSuffix(st.key, "\x01"+st.tail), []byte(st.tail))
+		return []byte(st.tail)
+	}
+	return st.parse[wire.HeaderLen+len(st.name)+1:]
+}
+
+// meaning is that of st, which is one of statements.byKey or was.
+func (st *statement) meaning() string { return st.key[:len(st.key)-len(st.rest())-1] }
+
+// like returns the statement that was prepared from the same as st and has the
+// given meaning, and counts a holder.
+func (t *statements) like(st *statement, meaning string) *statement {
+	if st.tail != "" {
+		next := t.findSQL(meaning, []byte(st.tail))
 		t.again(next)
 		return next
 	}
-	body := st.parse[wire.HeaderLen+len(st.name)+1:]
-	return t.hold(st.key[:len(st.key)-len(body)-1], body)
+	return t.hold(meaning, st.rest())
+}
+
+// apart is like, but for a statement that nobody else gets: those who have the
+// other were told of another result.
+func (t *statements) apart(st *statement, meaning string) *statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := t.newLocked(meaning+st.key[len(st.meaning()):], st.tail, st.rest())
+	next.shape.Store(uint64(st.told()))
+	next.holders = 1
+	return next
 }
 
 // retire has the next who prepares what st is get another statement.
