@@ -51,6 +51,30 @@ var extrasOfMeaning = [...]string{
 	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
 }
 
+// unsettled reports whether it is not known how v will read text, if that is sent
+// now: parameters may be changed by what v has not answered yet, or, if behind is
+// set, by statements before it in the same Query.
+func (v *Server) unsettled(text []byte, behind bool) bool {
+	if isASCII(text) && !sql.MayHaveLiterals(text) {
+		return false
+	}
+	l := &v.ledger
+	if behind || l.n > maxLook {
+		return true
+	}
+	for i := range l.n {
+		switch l.get(i) & (owedKind | owedSwallow) {
+		case owedQuery, owedFunction, owedExecute:
+			return true
+		}
+	}
+	return false
+}
+
+// maxLook bounds the search of a ledger for each Parse: beyond it the worst is
+// taken for granted.
+const maxLook = 64
+
 func isASCII(text []byte) bool {
 	for _, ch := range text {
 		if ch >= utf8.RuneSelf {

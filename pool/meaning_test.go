@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -65,5 +66,59 @@ func TestMeaning(t *testing.T) {
 				t.Errorf("another statement: %t; the server was sent %q", other, s.server.out)
 			}
 		})
+	}
+}
+
+// TestMeaningThatIsUnsettled has a client prepare a text behind what may change a
+// parameter. As long as that is not answered nobody knows how the server reads
+// the text, so nobody else gets that statement.
+func TestMeaningThatIsUnsettled(t *testing.T) {
+	const set = "set datestyle to german"
+	parsed := func(text string) []byte { return join(parse("mine", text), sync) }
+	prepared := func(text string) []byte { return ask("prepare mine as " + text) }
+	name := regexp.MustCompile(`PGBOUNCER_[1-9][0-9]*`)
+	for _, test := range []struct {
+		name     string
+		before   []byte // what the client sends before
+		prepares func(text string) []byte
+		answers  []byte
+		same     bool
+	}{
+		{"Parse", nil, parsed, join(reply('1'), idle), true},
+		{"Parse behind a Query", ask(set), parsed, join(tag("SET"), idle, reply('1'), idle), false},
+		{
+			"Parse behind an Execute", join(parse("", set), bind(""), execute), parsed,
+			join(reply('1', '2'), tag("SET"), reply('1'), idle), false,
+		},
+		{"PREPARE", nil, prepared, join(tag("PREPARE"), idle), true},
+		{"PREPARE behind a Query", ask(set), prepared, join(tag("SET"), idle, tag("PREPARE"), idle), false},
+		{
+			"PREPARE in one text", nil, func(text string) []byte { return ask(set + "; prepare mine as " + text) },
+			join(tag("SET"), tag("PREPARE"), idle), false,
+		},
+	} {
+		for _, text := range []string{"select date '01/02/2003'", "select date($1)"} {
+			t.Run(test.name+"/"+text, func(t *testing.T) {
+				s, a := newStage(t, "")
+				for _, m := range [][]byte{test.before, test.prepares(text)} {
+					a.send(m)
+				}
+				first := name.FindString(string(s.server.out))
+				s.answers(test.answers)
+				s.server.out = nil
+
+				b := s.join()
+				if strings.HasPrefix(test.name, "PREPARE") {
+					b.send(prepared(text))
+				} else {
+					b.send(parsed(text))
+				}
+				second := name.FindString(string(s.server.out))
+				if same := second == "" || second == first; first == "" || same != (test.same || strings.Contains(text, "$")) {
+					t.Errorf("the one has %q, and the other %q", first, second)
+				}
+				s.answers(test.answers)
+			})
+		}
 	}
 }

@@ -137,12 +137,12 @@ func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean r
 	if !known && !r.none {
 		st = r.c.names[s.Name]
 		if st != nil && s.Verb != sql.Deallocate && !r.has(st) {
-			st = r.c.reread(s.Name, st)
+			st = r.c.reread(s.Name, st, r.behind(s, text))
 		}
 	}
 	switch {
 	case s.Verb == sql.Prepare && st == nil:
-		st = r.c.w.p.statements.findSQL(r.c.meaning(text[s.After:s.End]), text[s.After:s.End])
+		st = r.c.findSQL(text[s.After:s.End], r.behind(s, text))
 		if r.has(st) {
 			r.inject("DEALLOCATE "+sql.QuoteName(st.name), ref{st: st, what: refEvict})
 		}
@@ -174,6 +174,11 @@ func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean r
 		}
 	}
 	return sql.QuoteName(st.name), mean
+}
+
+// behind reports whether anything comes before s in text.
+func (r *rewriting) behind(s sql.Statement, text []byte) bool {
+	return len(bytes.TrimSpace(text[:s.At])) > 0
 }
 
 // prepareNothing is a PREPARE that can't fail but for the name.
@@ -320,6 +325,17 @@ func (v *Server) sqlDone(msg []byte) (own bool) {
 		c.forget(r.name)
 	}
 	return r.own
+}
+
+// findSQL returns the statement of a PREPARE, of which tail is what follows the
+// name, for c. It counts no holder. behind is as in reread.
+func (c *Client) findSQL(tail []byte, behind bool) *statement {
+	t := &c.w.p.statements
+	st := t.findSQL(c.meaning(tail), tail)
+	if c.server.unsettled(tail, behind) {
+		return t.alone(st, st.meaning())
+	}
+	return st
 }
 
 // findSQL returns the statement of a PREPARE, of which tail is what follows the

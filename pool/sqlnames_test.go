@@ -247,25 +247,25 @@ func TestLongErrorOfSQL(t *testing.T) {
 func TestSQLStatementsAreBounded(t *testing.T) {
 	s, a := newStage(t, "max_prepared_statements = 2")
 	for _, x := range []string{"a", "b"} {
-		a.send(ask("prepare " + x + " as select '" + x + "'"))
+		a.send(ask("prepare " + x + " as select 1 " + x))
 		s.answers(tag("PREPARE"), idle)
 	}
 	a.send(ask("execute a"))
 	s.answers(done, idle)
 	s.server.out, a.out = nil, nil
-	a.send(ask("prepare c as select 'c'"))
-	s.asked(join(closing(two), ask(`prepare "PGBOUNCER_3" as select 'c'`)))
+	a.send(ask("prepare c as select 1 c"))
+	s.asked(join(closing(two), ask(`prepare "PGBOUNCER_3" as select 1 c`)))
 	s.answers(reply('3'), tag("PREPARE"), idle)
 	a.gets(tag("PREPARE"), idle)
 	a.send(ask("execute a; execute b"))
-	s.asked(join(closing("PGBOUNCER_3"), ask(`execute "PGBOUNCER_1"; PREPARE "PGBOUNCER_2" as select 'b';execute "PGBOUNCER_2"`)))
+	s.asked(join(closing("PGBOUNCER_3"), ask(`execute "PGBOUNCER_1"; PREPARE "PGBOUNCER_2" as select 1 b;execute "PGBOUNCER_2"`)))
 	s.answers(reply('3'), done, tag("PREPARE"), done, idle)
 	a.gets(done, done, idle)
 	// What the text itself still needs is not closed for what it prepares, though
 	// it throws all away in between.
 	s.server.out, a.out = nil, nil
-	a.send(ask("deallocate a; deallocate all; prepare d as select 'd'; prepare e as select 'e'"))
-	s.asked(join(closing(two), ask(`deallocate "PGBOUNCER_1"; deallocate all; prepare "PGBOUNCER_4" as select 'd'; prepare "PGBOUNCER_5" as select 'e'`)))
+	a.send(ask("deallocate a; deallocate all; prepare d as select 1 d; prepare e as select 1 e"))
+	s.asked(join(closing(two), ask(`deallocate "PGBOUNCER_1"; deallocate all; prepare "PGBOUNCER_4" as select 1 d; prepare "PGBOUNCER_5" as select 1 e`)))
 	s.answers(reply('3'), tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), tag("PREPARE"), idle)
 	a.gets(tag("DEALLOCATE"), tag("DEALLOCATE ALL"), tag("PREPARE"), tag("PREPARE"), idle)
 }

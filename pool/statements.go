@@ -35,6 +35,11 @@ type statement struct {
 	// servers are told it anew before each use.
 	private bool
 
+	// alone is set if it is one client's because it is not known how a server has
+	// read it, or because others were told of another result: see unsettled and
+	// reread.
+	alone bool
+
 	// executes is the client's name for the statement that a private one
 	// executes, and does nothing else; empty if it does. Its result is that of
 	// this.
@@ -113,7 +118,7 @@ func (st *statement) text() (query string, types []uint32) {
 func (t *statements) again(st *statement) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if st.holders++; t.byKey[st.key] == nil && !st.private && !st.retired.Load() {
+	if st.holders++; t.byKey[st.key] == nil && !st.private && !st.alone && !st.retired.Load() {
 		t.keep(st)
 	}
 }
@@ -174,14 +179,13 @@ func (t *statements) like(st *statement, meaning string) *statement {
 	return t.hold(meaning, st.rest())
 }
 
-// apart is like, but for a statement that nobody else gets: those who have the
-// other were told of another result.
-func (t *statements) apart(st *statement, meaning string) *statement {
+// alone returns a statement that was prepared from the same as st and has the
+// given meaning, but is never found by its key. It counts no holder.
+func (t *statements) alone(st *statement, meaning string) *statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := t.newLocked(meaning+st.key[len(st.meaning()):], st.tail, st.rest())
-	next.shape.Store(uint64(st.told()))
-	next.holders = 1
+	next.alone = true
 	return next
 }
 
