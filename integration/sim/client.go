@@ -469,7 +469,9 @@ func (w *World) requestCancel(key []byte, why string, sent func()) {
 			return
 		}
 		q.k.send(p)
-		sent()
+		if !q.k.lost {
+			sent()
+		}
 		switch w.rng.IntN(5) {
 		case 0:
 			w.after(w.between(0, 20*time.Millisecond), q.k.hangUp)
