@@ -292,6 +292,9 @@ func (c *Client) cancelWaiting() {
 		if err != nil || !ok || size > len(b)-i {
 			break
 		}
+		if typ == wire.Query || typ == wire.Parse && size > wire.HeaderLen && b[i+wire.HeaderLen] == 0 {
+			c.forget("") // both begin with taking the old unnamed statement away
+		}
 		i += size
 		ended = simple || typ == wire.Sync
 	}

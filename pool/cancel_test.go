@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -96,5 +97,50 @@ func TestCancelOfAYoungQuery(t *testing.T) {
 	s.pass(time.Second)
 	if len(s.dialer.sent) != 1 {
 		t.Errorf("sent %q", s.dialer.sent)
+	}
+}
+
+// TestCancelOfAnUnnamedStatement cancels requests that wait for a server. Like any
+// that fails, one that would have prepared the unnamed statement leaves none.
+func TestCancelOfAnUnnamedStatement(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		waits, follow []byte
+		keeps         bool
+	}{
+		{"Parse", join(parse("", "select 2"), sync), nil, false},
+		{"Parse behind a Flush", join(describe(""), flush), join(parse("", "select 2"), sync), false},
+		{"Query", ask("select 2"), nil, false},
+		{"Describe", join(describe(""), sync), nil, true},
+		{"Parse of a name", join(parse("mine", "select 2"), sync), nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, a := newStage(t, "")
+			b := s.connect().startup("user", "alice", "database", "app")
+			var key string
+			for _, m := range b.wantWelcome() {
+				if m.typ == wire.BackendKeyData {
+					key = m.body
+				}
+			}
+			b.send(join(parse("", "select 1"), sync))
+			s.answers(reply('1'), idle)
+			a.send(ask("begin"))
+			s.answers(tag("BEGIN"), wire.AppendReadyForQuery(nil, wire.TxOpen))
+			b.out = nil
+			b.send(test.waits)
+			s.cancelRequest(key)
+			b.send(test.follow)
+			if !strings.Contains(string(b.out), "57014") || !strings.HasSuffix(string(b.out), string(idle)) {
+				t.Fatalf("the client got %q", b.out)
+			}
+			a.send(ask("commit"))
+			s.answers(tag("COMMIT"), idle)
+			s.server.out = nil
+			b.send(join(bind(""), execute, sync))
+			if keeps := strings.Contains(string(s.server.out), "select 1"); keeps != test.keeps {
+				t.Errorf("the server was sent %q", s.server.out)
+			}
+		})
 	}
 }

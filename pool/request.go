@@ -211,6 +211,9 @@ func owes(typ byte) (e owed, known bool) {
 func (c *Client) alone(typ byte, name []byte, is naming) bool {
 	switch {
 	case c.discard: // up to the Sync of a request that was cancelled
+		if typ == wire.Parse && is != namesOne {
+			c.forget("")
+		}
 		if typ == wire.Sync {
 			c.discard = false
 			c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
