@@ -51,29 +51,35 @@ var extrasOfMeaning = [...]string{
 	"array_nulls", "lc_monetary", "role", "search_path", "timezone_abbreviations", "transform_null_equals", "xmloption",
 }
 
-// unsettled reports whether it is not known how v will read text, if that is sent
-// now: parameters may be changed by what v has not answered yet, or, if behind is
-// set, by statements before it in the same Query.
-func (v *Server) unsettled(text []byte, behind bool) bool {
-	if isASCII(text) && !sql.MayHaveLiterals(text) {
-		return false
+// readsNow notes that v is told st by its client now. How v reads that may hang on
+// what it has not answered yet, a SET perhaps: see settleReading.
+func (v *Server) readsNow(st *statement) {
+	if !st.private && st.readsLiterals() {
+		v.parsing = append(v.parsing, st)
 	}
-	l := &v.ledger
-	if behind || l.n > maxLook {
-		return true
-	}
-	for i := range l.n {
-		switch l.get(i) & (owedKind | owedSwallow) {
-		case owedQuery, owedFunction, owedExecute:
-			return true
-		}
-	}
-	return false
 }
 
-// maxLook bounds the search of a ledger for each Parse: beyond it the worst is
-// taken for granted.
-const maxLook = 64
+// readsLiterals reports whether st may have literals whose meaning hangs on
+// parameters.
+func (st *statement) readsLiterals() bool {
+	return !isASCII(st.rest()) || sql.MayHaveLiterals(st.rest())
+}
+
+// settleReading looks, with each ReadyForQuery, whether the client's parameters are
+// still those under which v was told its statements. If not v may have read them
+// otherwise than those who share them mean, and nobody else is given it.
+func (v *Server) settleReading() {
+	for _, st := range v.parsing {
+		if v.client.meaning(st.rest()) != st.meaning() {
+			v.log(Debug, "has read a prepared statement while its parameters changed, and is closed when it is free")
+			v.retired = true
+			break
+		}
+	}
+	if v.ledger.n == 0 || v.retired {
+		v.parsing = v.parsing[:0]
+	}
+}
 
 func isASCII(text []byte) bool {
 	for _, ch := range text {

@@ -101,7 +101,7 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 	key := significant(name)
 	st := c.names[string(key)]
 	if st != nil && typ != wire.Close && v.prepared.of[st] == nil {
-		st = c.reread(string(key), st, false)
+		st = c.reread(string(key), st)
 	}
 	switch typ {
 	case wire.Parse:
@@ -126,9 +126,6 @@ func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int
 			}
 		}
 		st = c.w.p.statements.hold(c.meaning(body), body)
-		if v.unsettled(body, false) {
-			st = c.setApart(st)
-		}
 		c.setName(own, st)
 		if v.prepared.has(st) && v.parses() {
 			l.pushRef(owedParse|owedLocal, ref{st: st, name: own, what: refRegister})
@@ -244,29 +241,28 @@ func (c *Client) renew(name string, st *statement) ref {
 	if !st.retired.Load() {
 		return ref{st: st}
 	}
-	next := c.like(st, false)
+	next := c.like(st)
 	c.forget(name)
 	c.setName(name, next)
 	return ref{st: next, name: name, was: st}
 }
 
 // reread returns st, which c calls name and its server lacks, or what takes its
-// place if c's session may read the text otherwise by now: what the server is
-// told then is nothing for those who mean st. c does not get to know, so what it
-// was told of the result holds for the other, too. behind says that statements
-// come before it in the same text.
-func (c *Client) reread(name string, st *statement, behind bool) *statement {
+// place if c's session reads the text otherwise by now: what the server is told
+// then is nothing for those who mean st. c does not get to know, so what it was
+// told of the result holds for the other, too.
+func (c *Client) reread(name string, st *statement) *statement {
 	if name == "" || st.private || st.alone || st.retired.Load() { // nobody else's, or to be renewed
 		return st
 	}
-	next := c.like(st, behind)
+	next, t := c.like(st), &c.w.p.statements
 	if next == st {
-		c.w.p.statements.release(next)
+		t.release(next)
 		return st
 	}
 	if told := st.told(); told != 0 && !next.tells(told) {
-		next = c.setApart(next)
-		next.tells(told)
+		t.release(next)
+		next = t.apart(st, next.meaning())
 	}
 	c.forget(name)
 	c.setName(name, next)
@@ -274,23 +270,9 @@ func (c *Client) reread(name string, st *statement, behind bool) *statement {
 }
 
 // like returns what c would get if it prepared now what st was prepared from, and
-// counts a holder. behind is as in reread.
-func (c *Client) like(st *statement, behind bool) *statement {
-	next := c.w.p.statements.like(st, c.meaning(st.rest()))
-	if c.server.unsettled(st.rest(), behind) {
-		next = c.setApart(next)
-	}
-	return next
-}
-
-// setApart returns a statement that is c's alone in the place of st, whose holder
-// is its.
-func (c *Client) setApart(st *statement) *statement {
-	t := &c.w.p.statements
-	next := t.alone(st, st.meaning())
-	t.release(st)
-	t.again(next)
-	return next
+// counts a holder.
+func (c *Client) like(st *statement) *statement {
+	return c.w.p.statements.like(st, c.meaning(st.rest()))
 }
 
 // inPlaceOf returns what takes the place of st for one use, if it was retired.
@@ -300,7 +282,7 @@ func (c *Client) inPlaceOf(st *statement) (_ *statement, drop func()) {
 		return st, func() {}
 	}
 	t := &c.w.p.statements
-	next := c.like(st, false)
+	next := c.like(st)
 	return next, func() { t.release(next) }
 }
 

@@ -83,7 +83,7 @@ func (v *Server) tell(out []byte, st *statement) []byte {
 	return append(out, st.parse...)
 }
 
-// makeRoom notes that the server has st, and appends what closes the old one
+// makeRoom notes that the server is told st now, and appends what closes the old one
 // of that name, and others until there are not too many.
 func (v *Server) makeRoom(out []byte, st *statement) []byte {
 	p := v.shard.w.p
@@ -100,6 +100,7 @@ func (v *Server) makeRoom(out []byte, st *statement) []byte {
 	}
 	v.prepared.add(st)
 	p.statements.again(st)
+	v.readsNow(st)
 	return out
 }
 

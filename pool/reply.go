@@ -283,6 +283,7 @@ func (v *Server) ready(own bool) {
 	if c == nil || v.state == ServerClosed {
 		return
 	}
+	v.settleReading()
 	if !own {
 		v.account(c)
 		if v.status != wire.TxIdle && v.replication == replicatesNot && v.shard.pool.settings.Load().PoolMode == configs.PoolStatement {

@@ -22,16 +22,17 @@ type Server struct {
 
 	seat      *seat
 	prepared  prepared
-	bareOf    uint64     // id of the client whose unnamed statement it has, 0 if none is known
-	bare      *statement // what of that the client keeps in its names, nil if nothing
-	pending   *sqlWork   // of the Query that changes names and is not answered yet; nil if none
-	again     []byte     // of the batch under way, if it may be asked again and nothing of it was answered
-	repeating bool       // it is asked again
-	blind     bool       // the statement being told is bound by a client that does not ask what its result looks like
-	bound     bound      // the portal that was bound last, if it is of interest
-	asking    bool       // its client waits for the shape of a statement
-	strays    bool       // it may have statements under names of the client's own choice
-	common    bool       // connect_query has prepared statements for everybody
+	parsing   []*statement // what it is told, until it is known how it has read that: see settleReading
+	bareOf    uint64       // id of the client whose unnamed statement it has, 0 if none is known
+	bare      *statement   // what of that the client keeps in its names, nil if nothing
+	pending   *sqlWork     // of the Query that changes names and is not answered yet; nil if none
+	again     []byte       // of the batch under way, if it may be asked again and nothing of it was answered
+	repeating bool         // it is asked again
+	blind     bool         // the statement being told is bound by a client that does not ask what its result looks like
+	bound     bound        // the portal that was bound last, if it is of interest
+	asking    bool         // its client waits for the shape of a statement
+	strays    bool         // it may have statements under names of the client's own choice
+	common    bool         // connect_query has prepared statements for everybody
 
 	// What an Execute means for names: of the statement that was told last, of
 	// the unnamed statement, of portals by name. nil: nothing.
@@ -50,7 +51,7 @@ type Server struct {
 	status   wire.TxStatus
 	stalled  bool // not read, because the client does not take its replies
 	leaving  bool // released in the middle of a read: offered at its end
-	retired  bool // its address is not to be used any more
+	retired  bool // its address is not to be used any more, or not what it has prepared
 	fits     bool // jobRole: it is what the entry wants
 	standby  bool // it was one when it was logged in, and the entry prefers those
 	recalled bool // what it does is being cancelled, and it is closed

@@ -105,7 +105,7 @@ func (c *Client) result(name []byte, st *statement) (own []byte, of *statement) 
 	if st.private && st.executes != "" {
 		if of := c.names[st.executes]; of != nil && !of.private {
 			if c.server.prepared.of[of] == nil {
-				of = c.reread(st.executes, of, false)
+				of = c.reread(st.executes, of)
 			}
 			return []byte(st.executes), of
 		}
@@ -122,7 +122,7 @@ func (c *Client) blindly(name, bind []byte, end, size int) *statement {
 		return nil
 	}
 	if c.server.prepared.of[st] == nil {
-		st = c.reread(string(significant(name)), st, false)
+		st = c.reread(string(significant(name)), st)
 	}
 	_, st = c.result(name, st)
 	if st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {

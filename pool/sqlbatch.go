@@ -28,13 +28,13 @@ func (c *Client) sqlParse(out []byte, name string, body []byte, e owed, r *ref) 
 		s := list[0]
 		st := c.names[s.Name]
 		if st != nil && v.prepared.of[st] == nil {
-			st = c.reread(s.Name, st, false)
+			st = c.reread(s.Name, st)
 		}
 		switch {
 		case s.Verb == sql.DeallocateAll:
 			v.toldSQL = &ref{what: refAll}
 		case s.Verb == sql.Prepare && st == nil:
-			st = c.findSQL(query[s.After:s.End], false)
+			st = c.w.p.statements.findSQL(c.meaning(query[s.After:s.End]), query[s.After:s.End])
 			target = sql.QuoteName(st.name)
 			v.toldSQL = &ref{st: st, name: s.Name, what: refBoth}
 		case st != nil && st.private && s.Verb == sql.Deallocate:

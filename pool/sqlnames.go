@@ -137,12 +137,13 @@ func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean r
 	if !known && !r.none {
 		st = r.c.names[s.Name]
 		if st != nil && s.Verb != sql.Deallocate && !r.has(st) {
-			st = r.c.reread(s.Name, st, r.behind(s, text))
+			st = r.c.reread(s.Name, st)
 		}
 	}
 	switch {
 	case s.Verb == sql.Prepare && st == nil:
-		st = r.c.findSQL(text[s.After:s.End], r.behind(s, text))
+		st = r.c.w.p.statements.findSQL(r.c.meaning(text[s.After:s.End]), text[s.After:s.End])
+		r.v.readsNow(st)
 		if r.has(st) {
 			r.inject("DEALLOCATE "+sql.QuoteName(st.name), ref{st: st, what: refEvict})
 		}
@@ -176,11 +177,6 @@ func (r *rewriting) resolve(s sql.Statement, text []byte) (target string, mean r
 	return sql.QuoteName(st.name), mean
 }
 
-// behind reports whether anything comes before s in text.
-func (r *rewriting) behind(s sql.Statement, text []byte) bool {
-	return len(bytes.TrimSpace(text[:s.At])) > 0
-}
-
 // prepareNothing is a PREPARE that can't fail but for the name.
 func prepareNothing(name string) string { return "PREPARE " + name + " AS SELECT" }
 
@@ -205,6 +201,7 @@ func (r *rewriting) tell(st *statement) bool {
 		return false
 	}
 	r.v.shard.stats.ServerParses++
+	r.v.readsNow(st)
 	r.inject(text, ref{st: st, what: refPrepare})
 	r.there[st] = true
 	return true
@@ -325,17 +322,6 @@ func (v *Server) sqlDone(msg []byte) (own bool) {
 		c.forget(r.name)
 	}
 	return r.own
-}
-
-// findSQL returns the statement of a PREPARE, of which tail is what follows the
-// name, for c. It counts no holder. behind is as in reread.
-func (c *Client) findSQL(tail []byte, behind bool) *statement {
-	t := &c.w.p.statements
-	st := t.findSQL(c.meaning(tail), tail)
-	if c.server.unsettled(tail, behind) {
-		return t.alone(st, st.meaning())
-	}
-	return st
 }
 
 // findSQL returns the statement of a PREPARE, of which tail is what follows the

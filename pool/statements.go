@@ -35,9 +35,8 @@ type statement struct {
 	// servers are told it anew before each use.
 	private bool
 
-	// alone is set if it is one client's because it is not known how a server has
-	// read it, or because others were told of another result: see unsettled and
-	// reread.
+	// alone is set if it is one client's for another reason, and never found by
+	// its key: see apart.
 	alone bool
 
 	// executes is the client's name for the statement that a private one
@@ -179,13 +178,14 @@ func (t *statements) like(st *statement, meaning string) *statement {
 	return t.hold(meaning, st.rest())
 }
 
-// alone returns a statement that was prepared from the same as st and has the
-// given meaning, but is never found by its key. It counts no holder.
-func (t *statements) alone(st *statement, meaning string) *statement {
+// apart is like, but for a statement that nobody else gets: those who have the
+// other were told of another result than the clients of st. It is told as st is.
+func (t *statements) apart(st *statement, meaning string) *statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := t.newLocked(meaning+st.key[len(st.meaning()):], st.tail, st.rest())
-	next.alone = true
+	next.alone, next.holders = true, 1
+	next.shape.Store(uint64(st.told()))
 	return next
 }
 
