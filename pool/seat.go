@@ -59,8 +59,12 @@ func planKey(conf *configs.Database, plan *configs.Plan, server, user string) bu
 // sitLocked gives q its seat, as the configuration in force says.
 func (p *Pooler) sitLocked(q *Pool) {
 	conf, old := q.db.conf.Load(), q.seat.all()
-	if q.db.removed.Load() { // what is left of it counts for whoever comes by that name
-		conf = cmp.Or(p.Snapshot().Auto(q.db.Name), conf)
+	if q.db.removed.Load() { // what is left of it counts for whoever comes by that name, and under what its plan is now
+		left := *conf
+		if left.Plan != nil {
+			left.Plan = cmp.Or(p.Snapshot().Plans[left.Plan.Name], left.Plan)
+		}
+		conf = cmp.Or(p.Snapshot().Auto(q.db.Name), &left)
 	}
 	q.seat = q.seatAt(place(conf, &p.Snapshot().Main), conf.DBName)
 	p.arrangeLocked(q.slots, conf, q.user.Name)
