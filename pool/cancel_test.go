@@ -14,12 +14,7 @@ import (
 func TestCancelWhileSetting(t *testing.T) {
 	s, _ := newStage(t, "")
 	b := s.connect().startup("user", "alice", "database", "app", "application_name", "other")
-	var key string
-	for _, m := range b.wantWelcome() {
-		if m.typ == wire.BackendKeyData {
-			key = m.body
-		}
-	}
+	key := b.wantKey()
 	s.dialer.sent = nil
 	b.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 	s.asked(wire.AppendQuery(nil, "SET application_name='other';"))
@@ -57,12 +52,7 @@ func TestCancelAsTheSession(t *testing.T) {
 			Params: reported, Key: make([]byte, 8), Name: "db", Host: "10.0.0.1", Socket: wire.Socket{TLS: stream},
 		}, nil)
 		w.settle()
-		var key string
-		for _, m := range c.wantWelcome() {
-			if m.typ == wire.BackendKeyData {
-				key = m.body
-			}
-		}
+		key := c.wantKey()
 		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 		w.pass(time.Second)
 		w.cancelRequest(key)
@@ -80,12 +70,7 @@ func TestCancelAsTheSession(t *testing.T) {
 func TestCancelOfAYoungQuery(t *testing.T) {
 	s, _ := newStage(t, "")
 	b := s.connect().startup("user", "alice", "database", "app", "application_name", "other")
-	var key string
-	for _, m := range b.wantWelcome() {
-		if m.typ == wire.BackendKeyData {
-			key = m.body
-		}
-	}
+	key := b.wantKey()
 	s.dialer.sent = nil
 	b.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 	s.pass(time.Second) // which the parameters take
@@ -117,12 +102,7 @@ func TestCancelOfAnUnnamedStatement(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s, a := newStage(t, "")
 			b := s.connect().startup("user", "alice", "database", "app")
-			var key string
-			for _, m := range b.wantWelcome() {
-				if m.typ == wire.BackendKeyData {
-					key = m.body
-				}
-			}
+			key := b.wantKey()
 			b.send(join(parse("", "select 1"), sync))
 			s.answers(reply('1'), idle)
 			a.send(ask("begin"))

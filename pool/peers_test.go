@@ -68,12 +68,7 @@ func TestForwardedBack(t *testing.T) {
 		w := peered(t)
 		c := w.connect().startup("user", "alice", "database", "app")
 		w.serve()
-		var key []byte
-		for _, m := range c.wantWelcome() {
-			if m.typ == wire.BackendKeyData {
-				key = []byte(m.body)
-			}
-		}
+		key := []byte(c.wantKey())
 		c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 		w.pass(time.Second)
 		key[7] = key[7]&^3 | hops
@@ -174,12 +169,7 @@ func TestPeerIDChanges(t *testing.T) {
 			w := newWorldWith(t, "auth_type = trust\n"+peer(test.before), "", ini(&text))
 			c := w.connect().startup("user", "alice", "database", "app")
 			w.serve()
-			var key []byte
-			for _, m := range c.wantWelcome() {
-				if m.typ == wire.BackendKeyData {
-					key = []byte(m.body)
-				}
-			}
+			key := []byte(c.wantKey())
 			c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 			w.reload()
 			w.pass(time.Second) // the query is under way

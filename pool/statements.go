@@ -22,7 +22,7 @@ import (
 // on whatever loop: servers parse it once. Where the text may mean something else
 // it is another statement: see meaning.
 
-// statement is immutable but for retired and holders.
+// statement is immutable but for retired, shape and holders.
 type statement struct {
 	key    string
 	number uint64

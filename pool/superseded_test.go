@@ -110,12 +110,7 @@ func TestCancelAfterReload(t *testing.T) {
 	w := newWorldWith(t, "auth_type = trust\npool_mode = transaction", "app = host=old", withEntry(&line))
 	c := w.connect().startup("user", "alice", "database", "app")
 	w.serve()
-	var key []byte
-	for _, m := range c.wantWelcome() {
-		if m.typ == wire.BackendKeyData {
-			key = []byte(m.body)
-		}
-	}
+	key := []byte(c.wantKey())
 	c.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 	w.reload()
 	w.pass(time.Second)

@@ -511,3 +511,14 @@ func (c *client) authenticate(user, password string) *client {
 	}
 	return c
 }
+
+// wantKey is wantWelcome, and returns the key for cancel requests.
+func (c *client) wantKey() (key string) {
+	c.w.t.Helper()
+	for _, m := range c.wantWelcome() {
+		if m.typ == wire.BackendKeyData {
+			key = m.body
+		}
+	}
+	return key
+}
