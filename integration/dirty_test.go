@@ -152,6 +152,8 @@ func TestDirtyClients(t *testing.T) {
 	c := manyOverFew(db, database, map[string]string{
 		"auth_type": "scram-sha-256", "max_client_conn": "3000", "client_login_timeout": fmt.Sprint(timeout.Seconds()),
 		"client_tls_sslmode": "prefer", "log_pooler_errors": "0", "log_disconnections": "0",
+		// A full backlog makes the kernel forget those who have connected and say nothing.
+		"listen_backlog": "4096",
 	})
 	c.Userlist[user] = "tulip"
 	p := startPooler(t, c)
