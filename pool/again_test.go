@@ -119,6 +119,27 @@ func TestStaleBatchIsNotAskedAgain(t *testing.T) {
 	}
 }
 
+// What a server says of itself right behind the error, as after a change of its
+// configuration, is told, and the batch is asked again all the same.
+func TestStaleBatchBehindARemark(t *testing.T) {
+	for name, remark := range map[string][]byte{
+		"parameter":    wire.AppendParameterStatus(nil, "TimeZone", "Asia/Kolkata"),
+		"notice":       wire.AppendNotice(nil, wire.Fields{Severity: "WARNING", Code: "01000", Message: "by the way"}),
+		"notification": request('A', []byte{0, 0, 0, 1}, "channel", "payload"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, a := stalePlan(t)
+			a.send(join(bind("mine"), describePortal, execute, sync))
+			s.server.out = nil
+			s.answers(stale, remark, idle)
+			a.gets(remark)
+			s.asked(join(parse(two, "select 1"), bind(two), describePortal, execute, sync))
+			s.answers(reply('1', '2', 'n'), done, idle)
+			a.gets(reply('2', 'n'), done, idle)
+		})
+	}
+}
+
 // An error of another kind forgets what was kept.
 func TestOtherErrorsAreNotAskedAgain(t *testing.T) {
 	s, a := stalePlan(t)

@@ -83,7 +83,7 @@ func (v *Server) read(b []byte) {
 				}
 			}
 		}
-		if !swallow {
+		if !swallow && v.pending != askingAgain { // whose ReadyForQuery only remarks can precede
 			v.again = v.again[:0] // an answer is told
 		}
 		v.remain = size - len(whole)
