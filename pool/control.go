@@ -306,6 +306,7 @@ func (p *Pooler) drop(d *Database) {
 			for _, l := range []*list[Client, *Client]{&s.waiting, &s.active, &s.idleClients} {
 				l.each(func(c *Client) { c.disconnect(true, reason) })
 			}
+			s.private.each(func(o *opening) { o.client.disconnect(true, reason) })
 			for _, l := range []*list[Server, *Server]{&s.idle, &s.used, &s.tested, &s.busy, &s.canceled} {
 				l.each(func(v *Server) { v.close(reason, true) })
 			}

@@ -124,6 +124,7 @@ func (s *Shard) connectFor(c *Client, seat *seat) {
 	r := o.order()
 	own := append([][2]string{{"replication", c.login.replication.value()}}, c.login.own...)
 	r.Params = slices.Insert(r.Params, len(r.Params)-1, own...) // the last one is the user
+	r.Unwanted = *s.pool.db.superseded.Load()
 	s.dial(r, func(session *dial.Session, err error) { s.connectedFor(o, session, err) })
 }
 
@@ -161,9 +162,10 @@ func (s *Shard) connectedFor(o *opening, session *dial.Session, err error) {
 	switch {
 	case c.state != ClientLogin:
 		v.close("client disconnect", true)
-	case v.obsolete() || q.db.removed.Load():
+	case v.obsolete():
 		v.close("connect string changed", true)
-		c.disconnect(true, "database configuration changed")
+		s.wait(c)
+		s.provide()
 	case s.paused():
 		v.close("pause mode", true)
 		s.wait(c)
@@ -174,9 +176,17 @@ func (s *Shard) connectedFor(o *opening, session *dial.Session, err error) {
 	}
 }
 
-// failedFor tells the client of o that there is no server for it.
+// failedFor tells the client of o that there is no server for it. If o was given
+// up because servers are elsewhere by now, the client waits for one of those.
 func (s *Shard) failedFor(o *opening, err error) {
 	p, c, conf := s.w.p, o.client, s.pool.db.conf.Load()
+	if o.generation != s.pool.db.generation.Load() {
+		if c.state == ClientLogin {
+			s.wait(c)
+		}
+		s.superseded(o)
+		return
+	}
 	f := wire.Fields{Severity: "FATAL", Code: codeProtocol, Message: err.Error()}
 	reason := err.Error()
 	login := dial.AsLoginError(err)

@@ -67,6 +67,85 @@ func TestSuperseded(t *testing.T) {
 	}
 }
 
+// TestSupersededPrivate: a login for one client alone is given up too, that of a
+// replication client and that which tries a password. The next one is at the new
+// host.
+func TestSupersededPrivate(t *testing.T) {
+	canceled := &dial.LoginError{Kind: dial.Canceled, Reason: "server connection closed"}
+	begin := func(t *testing.T, auth string) judges {
+		return judges{newWorldWith(t, "auth_type = "+auth+"\nserver_login_retry = 1000", "app = host=old", func(o *pool.Options) {
+			o.Reload = func(*configs.Snapshot) (*configs.Snapshot, error) {
+				return configs.Parse("test", "[databases]\napp = host=new\n[pgbouncer]\nauth_type = "+auth+"\n")
+			}
+		})}
+	}
+	reloaded := func(w judges) {
+		w.t.Helper()
+		w.reload()
+		if !unwanted(&w.dialer.asked[0]) {
+			w.t.Error("the login is still wanted")
+		}
+	}
+	again := func(w judges) {
+		w.t.Helper()
+		if len(w.dialer.asked) != 2 {
+			w.t.Fatalf("%d logins", len(w.dialer.asked))
+		}
+		if r := w.dialer.asked[1]; r.Hosts[0] != "new" || unwanted(&r) {
+			w.t.Errorf("the next login is at %s", r.Hosts[0])
+		}
+	}
+	for name, err := range map[string]error{"given up": canceled, "there": nil} {
+		t.Run("replication, "+name, func(t *testing.T) {
+			w := begin(t, "trust")
+			c := w.connect().startup("user", "alice", "database", "app", "replication", "true")
+			reloaded(w)
+			if err != nil {
+				w.refuse(err)
+			} else {
+				w.serve()
+			}
+			again(w)
+			w.serve()
+			c.wantWelcome()
+		})
+		t.Run("trial, "+name, func(t *testing.T) {
+			w := begin(t, "passthrough")
+			c := w.says("tulip")
+			reloaded(w)
+			if err != nil {
+				w.refuse(err)
+			} else {
+				w.takes("tulip") // the old host's word is good enough
+			}
+			again(w)
+			w.takes("tulip")
+			c.wantWelcome()
+		})
+	}
+}
+
+// TestKilledPrivate: who has a login of its own under way hears of a KILL like
+// everybody, and nothing stays that those who come later would wait for.
+func TestKilledPrivate(t *testing.T) {
+	w := newJudges(t, "client_login_timeout = 0", "")
+	first := w.says("tulip")
+	w.outside(func() {
+		if err := w.p.Kill("app"); err != nil {
+			t.Error(err)
+		}
+	})
+	first.wantError("bouncer config error")
+	w.refuse(&dial.LoginError{Kind: dial.Canceled, Reason: "server connection closed"})
+	if err := w.p.Resume("app"); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	second := w.says("tulip")
+	w.takes("tulip")
+	second.wantWelcome()
+}
+
 // TestReloadEndsBackoff: after a RELOAD, which may have mended what was wrong, or
 // a RECONNECT, the next login follows at once; not after a SET.
 func TestReloadEndsBackoff(t *testing.T) {

@@ -132,6 +132,7 @@ func (s *Shard) tryOut(k *trial, seat *seat) {
 	r, _ := p.order(s.pool)
 	o.port = r.Port
 	r.Secret, r.Keys = k.password, nil
+	r.Unwanted = *s.pool.db.superseded.Load()
 	s.dial(r, func(session *dial.Session, err error) { s.tried(o, k, session, err) })
 }
 
