@@ -74,6 +74,15 @@ func New(o Options) *Log {
 	return l
 }
 
+// Open opens the file that logfile names, to append. It may block.
+func Open(logfile string) (*os.File, error) {
+	f, err := os.OpenFile(logfile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("logfile: %w", err)
+	}
+	return f, nil
+}
+
 // Configure applies the settings logfile and verbose, at start and on each
 // reload. The file is opened anew every time, to append, so that a file that
 // was rotated away is let go. If it can't be opened, nothing changes. verbose
@@ -86,9 +95,9 @@ func (l *Log) Configure(logfile string, verbose int) error {
 			s.close(Patience)
 		}
 	} else {
-		f, err := os.OpenFile(logfile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		f, err := Open(logfile)
 		if err != nil {
-			return fmt.Errorf("logfile: %w", err)
+			return err
 		}
 		if s := l.file.Load(); s != nil {
 			s.replace(f)

@@ -208,18 +208,21 @@ func (p *process) Reload() error {
 	return nil
 }
 
-// read is the pooler's part of a Reload: from here on nothing can fail.
+// read is the pooler's part of a Reload. What can fail comes before whatever
+// changes something, and after it nothing can fail.
 func (p *process) read(old *configs.Snapshot) (*configs.Snapshot, error) {
 	next, err := old.Reload()
+	if err != nil {
+		return nil, err
+	}
+	commit, err := p.prepareTLS(next)
 	if err != nil {
 		return nil, err
 	}
 	if err := configureLog(p.log, &next.Main); err != nil {
 		return nil, err
 	}
-	if err := p.configureTLS(next); err != nil {
-		return nil, err
-	}
+	commit()
 	p.unapplied = nil
 	warn(p.log, next)
 	return next, nil
@@ -282,10 +285,18 @@ func (p *process) apply() {
 	}
 }
 
-// configureLog opens the log file anew; when it returns the former one is not
-// written to any more. If the process crashes its trace goes to the file too:
-// with -d or -q nobody would see it otherwise.
+// configureLog opens the log file anew, or changes nothing; when it returns the
+// former one is not written to any more. If the process crashes its trace goes
+// to the file too: with -d or -q nobody would see it otherwise.
 func configureLog(log *logs.Log, m *configs.Main) error {
+	var crash *os.File
+	if m.LogFile != "" {
+		var err error
+		if crash, err = logs.Open(m.LogFile); err != nil {
+			return err
+		}
+		defer crash.Close() // SetCrashOutput keeps a duplicate
+	}
 	if err := log.Configure(m.LogFile, m.Verbose); err != nil {
 		return err
 	}
@@ -294,16 +305,11 @@ func configureLog(log *logs.Log, m *configs.Main) error {
 		to = logs.Syslog{Facility: m.SyslogFacility, Ident: m.SyslogIdent}
 	}
 	if err := log.Syslog(to); err != nil {
-		return err
+		return err // but package configs lets no facility pass that there is not
 	}
 	log.Flush()
-	if m.LogFile == "" {
-		return debug.SetCrashOutput(nil, debug.CrashOptions{})
+	if err := debug.SetCrashOutput(crash, debug.CrashOptions{}); err != nil {
+		log.Printf(pool.Warning, "logfile: the trace of a crash would not be written there: %v", err)
 	}
-	f, err := os.OpenFile(m.LogFile, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return fmt.Errorf("logfile: %w", err)
-	}
-	defer f.Close()
-	return debug.SetCrashOutput(f, debug.CrashOptions{}) // which keeps a duplicate
+	return nil
 }

@@ -136,14 +136,31 @@ func TestHangup(t *testing.T) {
 		t.Errorf("default_pool_size = %s after a failed reload, want 8", got)
 	}
 
-	// So it is when the log file can't be opened.
-	in.configure(map[string]string{"default_pool_size": "9", "logfile": in.dir + "/missing/log"})
+	// So it is when a certificate can't be read.
+	log := filepath.Join(in.dir, "log")
+	in.configure(map[string]string{
+		"default_pool_size": "9", "logfile": log, "verbose": "2",
+		"client_tls_sslmode": "allow", "client_tls_cert_file": in.dir + "/missing.pem", "client_tls_key_file": in.dir + "/missing.key",
+	})
+	in.signal(syscall.SIGHUP)
+	in.await("config file loading failed: TLS setup failed: client_tls_cert_file: cannot read")
+	manager.awaitReload()
+	if _, err := os.Stat(log); !os.IsNotExist(err) {
+		t.Errorf("the log file of a failed reload: %v", err)
+	}
+	if got := poolSize(); got != "8" {
+		t.Errorf("default_pool_size = %s after a reload without its certificate, want 8", got)
+	}
+
+	// And when the log file can't be opened.
+	in.configure(map[string]string{"default_pool_size": "9", "client_tls_sslmode": "allow", "logfile": in.dir + "/missing/log"})
 	in.signal(syscall.SIGHUP)
 	in.await("config file loading failed: logfile: open " + in.dir + "/missing/log: no such file or directory")
 	manager.awaitReload()
 	if got := poolSize(); got != "8" {
 		t.Errorf("default_pool_size = %s after a reload without its log file, want 8", got)
 	}
+	serves(t, "tcp", fmt.Sprintf("127.0.0.1:%d", in.port)) // without TLS
 
 	in.signal(syscall.SIGTERM)
 	manager.await("STOPPING=1")

@@ -23,21 +23,32 @@ const warnEvery = 24 * time.Hour
 // configureTLS reads what the TLS settings of snap name and puts it in force
 // for clients, or changes nothing.
 func (p *process) configureTLS(snap *configs.Snapshot) error {
+	commit, err := p.prepareTLS(snap)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// prepareTLS reads what the TLS settings of snap name. commit puts it in force
+// for clients.
+func (p *process) prepareTLS(snap *configs.Snapshot) (commit func(), err error) {
 	clients := certs.ForClients(&snap.Main)
 	made := clients.Wanted() && clients.CertFile == ""
 	if made && !p.sockets.onlyLocal() {
-		return errors.New("TLS setup failed: client_tls_cert_file and client_tls_key_file must be set, for others than this machine can connect to a socket that the service manager has passed")
+		return nil, errors.New("TLS setup failed: client_tls_cert_file and client_tls_key_file must be set, for others than this machine can connect to a socket that the service manager has passed")
 	}
-	commit, err := p.tls.Prepare(&snap.Main, time.Now())
+	use, err := p.tls.Prepare(&snap.Main, time.Now())
 	if err != nil {
-		return fmt.Errorf("TLS setup failed: %w", err)
+		return nil, fmt.Errorf("TLS setup failed: %w", err)
 	}
-	p.warnTLS(&snap.Main)
-	if made && snap.Main.ClientTLSSSLMode.Required() { // who only allows it expects nothing of it
-		p.log.Log(pool.Warning, "", "client_tls_cert_file is not set: clients are shown a certificate made for this process, which nobody can verify")
-	}
-	commit()
-	return nil
+	return func() {
+		p.warnTLS(&snap.Main)
+		if made && snap.Main.ClientTLSSSLMode.Required() { // who only allows it expects nothing of it
+			p.log.Log(pool.Warning, "", "client_tls_cert_file is not set: clients are shown a certificate made for this process, which nobody can verify")
+		}
+		use()
+	}, nil
 }
 
 // warnTLS tells what is doubtful about m's TLS settings.
