@@ -241,6 +241,9 @@ func (c *Client) end(reason string, spoke bool) {
 	}
 	if c.db != nil {
 		c.db.clients.Add(-1)
+		if c.shard != nil {
+			c.db.inside.Add(-1)
+		}
 	}
 	if c.user != nil && !own {
 		c.user.clients.Add(-1)

@@ -214,10 +214,6 @@ func (c *Client) enter(make bool) bool {
 		c.disconnect(true, overDatabase)
 		return false
 	}
-	if plan := c.db.conf.Load().Plan; plan != nil && !p.fits(c.db, plan) {
-		c.fail(overPlan(plan))
-		return false
-	}
 	return true
 }
 
@@ -353,7 +349,7 @@ func (c *Client) proved(r auth.Result) {
 }
 
 // granted goes on with a client that is who it says: only now it is told
-// whether the database exists.
+// whether the database exists, and whether its plan has room.
 func (c *Client) granted(main *configs.Main) {
 	l, p := c.login, c.w.p
 	l.phase = phaseGranted
@@ -394,6 +390,11 @@ func (c *Client) granted(main *configs.Main) {
 		}
 	}
 	c.shard = c.w.shard(p.pool(c.db, name, 1))
+	c.db.inside.Add(1)
+	if plan := c.db.conf.Load().Plan; plan != nil && !p.fits(c.db, plan) {
+		c.fail(overPlan(plan))
+		return
+	}
 	if forced == "" && l.told.secret.Kind() != auth.KindNone {
 		c.shard.pool.learn(l.told)
 	}

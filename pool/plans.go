@@ -18,15 +18,16 @@ func (p *Pooler) fits(d *Database, plan *configs.Plan) bool {
 
 // planClients is how many clients count against plan, which is that of d: those
 // of d if each entry counts by itself, else those of all entries that have the
-// plan and lead to the same server.
+// plan and lead to the same server. Strangers take no places from tenants: who
+// has not proved yet who it is does not count.
 func (p *Pooler) planClients(d *Database, plan *configs.Plan) (n int) {
 	if plan.Scope == configs.ScopeDatabase {
-		return int(d.clients.Load())
+		return int(d.inside.Load())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, o := range p.tenantsLocked(d.conf.Load(), plan) {
-		n += int(o.clients.Load())
+		n += int(o.inside.Load())
 	}
 	return n
 }

@@ -26,6 +26,7 @@ type Database struct {
 	paused, disabled atomic.Bool
 	removed          atomic.Bool  // by a reload: nobody may use it any more
 	clients          atomic.Int32 // logged in or logging in
+	inside           atomic.Int32 // of those, who have proved who they are: they count for the plan
 
 	auto bool // made from "*"
 

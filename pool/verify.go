@@ -105,7 +105,7 @@ func (p *Pooler) CheckEmpty() {
 // sums are what the lists of all loops come to. Check keeps their memory.
 type sums struct {
 	clients, sockets   int
-	byDB               map[*Database]int
+	byDB, inside       map[*Database]int
 	byUser             map[*User]int
 	ofPool             map[*Pool]int // clients
 	servers            map[*Pool]int // in a list
@@ -121,12 +121,13 @@ type sums struct {
 // clear makes a the sums of nothing.
 func (a *sums) clear() {
 	if a.byDB == nil {
-		a.byDB, a.byUser = map[*Database]int{}, map[*User]int{}
+		a.byDB, a.inside, a.byUser = map[*Database]int{}, map[*Database]int{}, map[*User]int{}
 		a.ofPool, a.servers, a.openings = map[*Pool]int{}, map[*Pool]int{}, map[*Pool]int{}
 		a.farewells = map[*slots]int{}
 		a.seats, a.logins, a.leaving, a.claims = map[*budget]int{}, map[*budget]int{}, map[*budget]int{}, map[*budget]int{}
 	}
 	clear(a.byDB)
+	clear(a.inside)
 	clear(a.byUser)
 	for _, m := range []map[*Pool]int{a.ofPool, a.servers, a.openings} {
 		clear(m)
@@ -222,6 +223,9 @@ func (c *Client) count(a *sums) {
 	}
 	if c.db != nil {
 		a.byDB[c.db]++
+		if c.shard != nil {
+			a.inside[c.db]++
+		}
 	}
 	if c.user != nil {
 		a.byUser[c.user]++
@@ -382,6 +386,9 @@ func (p *Pooler) checkCounts(a *sums, quiet bool) {
 	for name, d := range p.databases {
 		if int(d.clients.Load()) != a.byDB[d] {
 			bug("database %s counts %d clients, and has %d", name, d.clients.Load(), a.byDB[d])
+		}
+		if int(d.inside.Load()) != a.inside[d] {
+			bug("database %s counts %d clients that are logged in, and has %d", name, d.inside.Load(), a.inside[d])
 		}
 		open := 0
 		for _, q := range d.pools {
