@@ -31,10 +31,9 @@ func (p *Pooler) Drain(grace, spread time.Duration) {
 	if !p.drain.CompareAndSwap(nil, d) {
 		return
 	}
-	if p.shutdownMode() == Running {
-		p.closeListeners()
+	if was := ShutdownMode(p.shutdown.Swap(uint32(ShutdownDrain))); was == Running {
+		p.closeListeners() // only now: who finds nobody who listens can see why
 	}
-	p.shutdown.Store(uint32(ShutdownDrain))
 	p.each(func(w *Worker) { w.tickDrain(w.now()) })
 	p.clientLeft()
 }

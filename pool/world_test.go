@@ -74,20 +74,25 @@ func newWorldWith(t testing.TB, main, databases string, change func(*pool.Option
 	}
 	w := &world{t: t, loop: &fakeLoop{now: wire.Time(time.Hour)}}
 	o := pool.Options{
-		Snapshot:       snap,
-		Loops:          []wire.Loop{w.loop},
-		Dialer:         &w.dialer,
-		Chore:          w.chore,
-		After:          func(_ time.Duration, fn func()) { w.later = append(w.later, fn) },
-		Random:         rand.Reader,
-		Wall:           time.Unix(0, 0),
-		Now:            w.loop.Now,
-		UID:            1000,
-		Hostname:       "here",
-		Log:            &w.log,
-		Console:        w,
-		Stop:           func() {},
-		CloseListeners: func(closed func()) { closed() },
+		Snapshot: snap,
+		Loops:    []wire.Loop{w.loop},
+		Dialer:   &w.dialer,
+		Chore:    w.chore,
+		After:    func(_ time.Duration, fn func()) { w.later = append(w.later, fn) },
+		Random:   rand.Reader,
+		Wall:     time.Unix(0, 0),
+		Now:      w.loop.Now,
+		UID:      1000,
+		Hostname: "here",
+		Log:      &w.log,
+		Console:  w,
+		Stop:     func() {},
+		CloseListeners: func(closed func()) {
+			if !w.p.Stopping() {
+				t.Error("the listeners are closed, and nobody can see why")
+			}
+			closed()
+		},
 	}
 	change(&o)
 	w.p = pool.New(o)
