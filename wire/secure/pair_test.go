@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds every wait of a test for something that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // authority signs all certificates of these tests.
 var authority = sync.OnceValue(func() *certificates.Authority { return certificates.NewAuthority("authority") })
