@@ -206,8 +206,15 @@ func accepted(t *testing.T, fd, port int) int {
 	if _, err := unix.Write(client, []byte("x")); err != nil { // TCP_DEFER_ACCEPT
 		t.Fatal(err)
 	}
-	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(limit.Milliseconds())); err != nil {
-		t.Fatal(err)
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(limit.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		break
 	}
 	got, _, err := unix.Accept(fd)
 	if err != nil {
