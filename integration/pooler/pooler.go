@@ -162,7 +162,7 @@ func (p *Pooler) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return p.Await(ctx, func(ctx context.Context) error {
 		_, err := p.Console(ctx, "SHOW VERSION")

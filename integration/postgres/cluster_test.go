@@ -13,7 +13,7 @@ import (
 )
 
 func TestCluster(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s, err := sandbox.New()
 	if err != nil {

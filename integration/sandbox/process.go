@@ -28,7 +28,7 @@ type Command struct {
 	// SIGTERM.
 	Stop syscall.Signal
 
-	// Grace bounds how long an orderly end may take. Zero means ten seconds.
+	// Grace bounds how long an orderly end may take. Zero means a minute.
 	Grace time.Duration
 
 	// Own has the program run as the caller, for what only the caller may read.
@@ -55,7 +55,7 @@ func (s *Sandbox) Start(c Command) (*Process, error) {
 		c.Stop = syscall.SIGTERM
 	}
 	if c.Grace == 0 {
-		c.Grace = 10 * time.Second
+		c.Grace = time.Minute
 	}
 	p := &Process{sandbox: s, command: c, log: s.Path(c.Name + ".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -186,7 +186,7 @@ func (s *Sandbox) Run(ctx context.Context, c Command) (string, error) {
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.cred}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // and its children
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
