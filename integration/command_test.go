@@ -67,7 +67,7 @@ cat "command-$PGUSER"
 	token("first-token")
 	p := startPooler(t, pooler.Config{
 		Settings: map[string]string{
-			"pool_mode": "transaction", "server_lifetime": "0", "server_login_retry": "0.1", "server_connect_timeout": "5",
+			"pool_mode": "transaction", "server_lifetime": "0", "server_login_retry": "0.1", "server_connect_timeout": "60",
 		},
 		Databases: []string{
 			"app = host=127.0.0.1 port=" + port + " dbname=postgres user=worker password_command='/bin/sh " + script + "'",
@@ -128,7 +128,7 @@ cat "command-$PGUSER"
 	if err := os.Remove(suite.sandbox.Path("command-hang")); err != nil {
 		t.Fatal(err)
 	}
-	set("5")
+	set("60")
 	if err := <-served; err != nil {
 		t.Errorf("a client that waited for the command to end: %v", err)
 	}

@@ -97,8 +97,10 @@ func dirtyClients(database string) []dirty {
 var serverNonce = regexp.MustCompile(`r=([^,]+)`)
 
 // behave does what d does, to the end, and returns an error if that is not as it
-// should be.
-func (d dirty) behave(address string) (err error) {
+// should be. It calls sent when it has sent all, or never will.
+func (d dirty) behave(address string, sent func()) (err error) {
+	sent = sync.OnceFunc(sent)
+	defer sent()
 	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		return err
@@ -124,6 +126,7 @@ func (d dirty) behave(address string) (err error) {
 			nonce = string(m[1])
 		}
 	}
+	sent()
 	rest, err := io.ReadAll(conn)
 	if err != nil && !strings.Contains(err.Error(), "connection reset") {
 		return fmt.Errorf("%s: %w", d.name, err)
@@ -146,11 +149,11 @@ func TestDirtyClients(t *testing.T) {
 	if suite.pgbouncer {
 		t.Skip("PgBouncer fails some of these")
 	}
-	const each, timeout = 25, 10 * time.Second
+	const each, visits = 25, 10
 	db := suite.postgres
 	database := ownDatabase(t, db)
 	c := manyOverFew(db, database, map[string]string{
-		"auth_type": "scram-sha-256", "max_client_conn": "3000", "client_login_timeout": fmt.Sprint(timeout.Seconds()),
+		"auth_type": "scram-sha-256", "max_client_conn": "3000", "client_login_timeout": "3600",
 		"client_tls_sslmode": "prefer", "log_pooler_errors": "0", "log_disconnections": "0",
 		// A full backlog makes the kernel forget those who have connected and say nothing.
 		"listen_backlog": "4096",
@@ -171,14 +174,15 @@ func TestDirtyClients(t *testing.T) {
 	}
 	before := peakMemory(t, p)
 
-	var crowd sync.WaitGroup
+	var crowd, sent sync.WaitGroup
 	var mu sync.Mutex
 	var wrong []error
 	kinds := dirtyClients(database)
+	sent.Add(each * len(kinds))
 	for range each {
 		for _, d := range kinds {
 			crowd.Go(func() {
-				if err := d.behave(address); err != nil {
+				if err := d.behave(address, sent.Done); err != nil {
 					mu.Lock()
 					defer mu.Unlock()
 					wrong = append(wrong, err)
@@ -186,24 +190,21 @@ func TestDirtyClients(t *testing.T) {
 			})
 		}
 	}
-	over := make(chan struct{})
-	go func() { crowd.Wait(); close(over) }()
-	visits := 0
-	for going := true; going; visits++ {
+	for i := range visits {
 		if err := come(); err != nil {
-			t.Errorf("visit %d in the midst of it: %v", visits, err)
-		}
-		select {
-		case <-over:
-			going = false
-		default:
+			t.Errorf("visit %d, while they come: %v", i, err)
 		}
 	}
+	sent.Wait()
+	for i := range visits {
+		if err := come(); err != nil {
+			t.Errorf("visit %d, while they are there: %v", i, err)
+		}
+	}
+	set(t, p, "client_login_timeout", "0.5")
+	crowd.Wait()
 	if len(wrong) > 0 {
 		t.Errorf("%d of %d: %v", len(wrong), each*len(kinds), errors.Join(wrong[:min(5, len(wrong))]...))
-	}
-	if visits < 10 {
-		t.Errorf("%d others came in meanwhile", visits)
 	}
 	if after := peakMemory(t, p); after-before > 96<<20 && !strings.Contains(os.Getenv("PGWEIR_BUILD"), "-race") {
 		t.Errorf("%d MiB more for %d clients", (after-before)>>20, each*len(kinds))

@@ -43,7 +43,7 @@ func toldToGo(t *testing.T, conn *pgx.Conn) {
 // TestDrain sends clients away, but lets a transaction come to its end.
 func TestDrain(t *testing.T) {
 	begin(t)
-	p, database, w := draining(t, "10")
+	p, database, w := draining(t, "20")
 	idle := connect(t, p, database, pgx.QueryExecModeExec)
 	busy := connect(t, p, database, pgx.QueryExecModeExec)
 	tx, err := busy.Begin(testContext(t))

@@ -147,7 +147,7 @@ func TestSilentPrimary(t *testing.T) {
 	const servers = 5
 	primary, standby := pair(t)
 	p := startPooler(t, pooler.Config{
-		Settings:  map[string]string{"pool_mode": "transaction", "server_connect_timeout": "1"},
+		Settings:  map[string]string{"pool_mode": "transaction"},
 		Databases: []string{either(primary, standby, "app", "target_session_attrs=primary")},
 		Userlist:  map[string]string{user: ""},
 	})
@@ -155,6 +155,7 @@ func TestSilentPrimary(t *testing.T) {
 	if got := standbys(t, p, "app", servers); got != 0 {
 		t.Fatalf("%d servers are on the standby", got)
 	}
+	set(t, p, "server_connect_timeout", "1")
 	thaw, err := primary.Freeze(testContext(t))
 	if thaw != nil {
 		t.Cleanup(func() {
@@ -171,6 +172,7 @@ func TestSilentPrimary(t *testing.T) {
 		return errors.Join(err, unless(len(rows) == 0, "%v", rows))
 	})
 	wantSkipped(t, p, "app", map[string]string{primary.Socket: "server does not answer"})
+	set(t, p, "server_connect_timeout", "15")
 	if err := standby.Promote(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func TestSlowLookups(t *testing.T) {
 		"host all nina all ldap ldapserver=127.0.0.1 ldapport=%d ldapprefix=uid=\nhost all all all scram-sha-256\n", silent.Addr().(*net.TCPAddr).Port))
 	p := startPooler(t, pooler.Config{
 		Settings: map[string]string{
-			"auth_type": "hba", "auth_hba_file": hba, "client_login_timeout": "5", "auth_dbname": "who",
+			"auth_type": "hba", "auth_hba_file": hba, "client_login_timeout": "3600", "auth_dbname": "who",
 			"auth_query": "select $1::text, 'none'::text from pg_sleep(600)",
 		},
 		Databases: []string{
@@ -91,6 +91,7 @@ func TestSlowLookups(t *testing.T) {
 			}
 		}
 	}
+	set(t, p, "client_login_timeout", "1")
 	slow.Wait()
 	eventually(t, "auth_query", func() error { return asked(0) })
 }
@@ -116,17 +117,18 @@ func TestLookupsGivenUp(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
-		name, setting, value string
-		mortal               bool
-		leave                bool // before the end
-		end                  func(p *pooler.Pooler) error
+		name   string
+		mortal bool
+		leave  bool   // before the end
+		set    string // a setting to 1, before the end
+		end    func(p *pooler.Pooler) error
 	}{
-		{name: "late", setting: "client_login_timeout", value: "1"},
-		{name: "query_timeout", setting: "query_timeout", value: "1"},
+		{name: "late", set: "client_login_timeout"},
+		{name: "query_timeout", set: "query_timeout"},
 		{name: "alone", leave: true},
 		{name: "killed", end: func(p *pooler.Pooler) error { _, err := p.Console(testContext(t), "KILL app"); return err }},
 		{name: "last", leave: true, mortal: true, end: func(p *pooler.Pooler) error { return p.Signal(syscall.SIGTERM) }},
-		{name: "drained", setting: "sigterm_grace", value: "1", mortal: true, end: func(p *pooler.Pooler) error {
+		{name: "drained", set: "sigterm_grace", mortal: true, end: func(p *pooler.Pooler) error {
 			_, err := p.Console(testContext(t), "SHUTDOWN DRAIN")
 			return err
 		}},
@@ -137,9 +139,6 @@ func TestLookupsGivenUp(t *testing.T) {
 			},
 			Databases: []string{fmt.Sprintf("app = host=%s port=%d dbname=%s application_name=%s", db.Host, db.Port, postgres.Database, tt.name)},
 			Userlist:  map[string]string{postgres.Superuser: ""},
-		}
-		if tt.setting != "" {
-			c.Settings[tt.setting] = tt.value
 		}
 		start := startPooler
 		if tt.mortal {
@@ -155,6 +154,9 @@ func TestLookupsGivenUp(t *testing.T) {
 			}
 		})
 		eventually(t, tt.name, working(tt.name, 1))
+		if tt.set != "" {
+			set(t, p, tt.set, "1")
+		}
 		if tt.end != nil {
 			if err := tt.end(p); err != nil {
 				t.Errorf("%s: %v", tt.name, err)

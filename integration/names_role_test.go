@@ -38,7 +38,7 @@ func TestRolesBehindOneName(t *testing.T) {
 		Settings: map[string]string{
 			"pool_mode": "transaction", "default_pool_size": "4", "loops": "2", "resolv_conf": resolv,
 			"dns_max_ttl": "3600", "dns_nxdomain_ttl": "0.1", "dns_zone_check_period": "0.1",
-			"server_connect_timeout": "1", "server_login_retry": "0.2",
+			"server_login_retry": "0.2",
 		},
 		Userlist: map[string]string{user: ""},
 	}
@@ -86,6 +86,7 @@ func TestRolesBehindOneName(t *testing.T) {
 	app.progress(t, "before", 100)
 
 	// The standby's address hangs.
+	set(t, p, "server_connect_timeout", "1")
 	thaw, err := standby.Freeze(testContext(t))
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +101,7 @@ func TestRolesBehindOneName(t *testing.T) {
 	if err := thaw(); err != nil {
 		t.Fatal(err)
 	}
+	set(t, p, "server_connect_timeout", "15")
 
 	// The primary's refuses, until it is the standby's.
 	primary.Kill()

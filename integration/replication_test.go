@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -99,7 +100,6 @@ host all all all trust
 	r.p = startPooler(t, pooler.Config{
 		Settings: map[string]string{
 			"pool_mode": "transaction", "default_pool_size": "3", "auth_type": "hba", "auth_hba_file": hba,
-			"query_timeout":      "1", // for queries: a stream is none
 			"client_tls_sslmode": "allow", "client_tls_cert_file": write(t, suite.sandbox, name+".pem", cert),
 			"client_tls_key_file": write(t, suite.sandbox, name+".key", key),
 		},
@@ -194,7 +194,7 @@ func stream(t *testing.T, conn *pgconn.PgConn, command string, began func(), see
 
 // logical streams changes to rows, and then goes on with the connection.
 func (r *replicated) logical(t *testing.T, dsn, name string) {
-	conn, err := r.connect(t, dsn+` dbname=postgres application_name=walker lock_timeout=7s options='-c statement_timeout=5s -c search_path=pg_catalog,\\ app --extra-float-digits=2'`, "database")
+	conn, err := r.connect(t, dsn+` dbname=postgres application_name=walker lock_timeout=7s options='-c statement_timeout=50s -c search_path=pg_catalog,\\ app --extra-float-digits=2'`, "database")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func (r *replicated) logical(t *testing.T, dsn, name string) {
 	if got := ask(t, conn, "select current_setting('application_name')", 0); got != "walker" { // SQL works too
 		t.Errorf("application_name %q", got)
 	}
-	if got := ask(t, conn, "select concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('search_path'), current_setting('extra_float_digits'))", 0); got != "5s 7s pg_catalog, app 2" {
+	if got := ask(t, conn, "select concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'), current_setting('search_path'), current_setting('extra_float_digits'))", 0); got != "50s 7s pg_catalog, app 2" {
 		t.Errorf("parameters are %q", got)
 	}
 	if got := ask(t, conn, "select backend_type from pg_stat_activity where pid = pg_backend_pid()", 0); got != "walsender" {
@@ -211,6 +211,9 @@ func (r *replicated) logical(t *testing.T, dsn, name string) {
 	stream(t, conn, "START_REPLICATION SLOT "+name+"_logical LOGICAL 0/0 (proto_version '1', publication_names 'everything')",
 		func() {
 			r.wantReplication(t, "logical")
+			set(t, r.p, "query_timeout", "0.1") // for queries: a stream is none
+			<-time.After(time.Second)           // time in which it could end
+			set(t, r.p, "query_timeout", "0")
 			r.insert(t, dsn, name+" through the pooler")
 		},
 		func(data []byte) bool { return strings.Contains(string(data), name+" through the pooler") })

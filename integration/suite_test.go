@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 // TestMain, because `go test` keeps no account of what is read there and would
 // take results from its cache that hold no more.
 var setUp = sync.OnceValue(func() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // pgweir may have to be built from nothing
 	defer cancel()
 	var err error
 	if suite.sandbox, err = sandbox.New(); err != nil {
@@ -77,7 +77,7 @@ var manyConnections = postgres.Options{Settings: map[string]string{"max_connecti
 
 // patience bounds whatever a test waits for. It is long, because it is only
 // ever used up by a test that fails.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // testContext ends with the test, or with patience.
 func testContext(t *testing.T) context.Context {
@@ -204,6 +204,15 @@ func wantUntold(t *testing.T, p *pooler.Pooler, secrets ...string) {
 }
 
 var digests = regexp.MustCompile(`md5[0-9a-f]{32}|SCRAM-SHA-256\$|[A-Za-z0-9+/]{43}=`)
+
+// set sets a setting on the console. A timeout that shall run out is set when its
+// time has come: until then a slow machine may take as long as it likes.
+func set(t *testing.T, p *pooler.Pooler, setting, value string) {
+	t.Helper()
+	if _, err := p.Console(testContext(t), "SET "+setting+" = "+value); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func head(text string, n int) string {
 	lines := strings.Split(text, "\n")

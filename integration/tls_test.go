@@ -361,27 +361,45 @@ func (e *encrypted) servers(t *testing.T) {
 		{"certified", foreignFiles("tlsv1.3"), "", "TLS startup failed: remote error: tls: unknown certificate authority"},
 		{"clear", map[string]string{"server_tls_sslmode": "prefer"}, "", "no pg_hba.conf entry"},
 	} {
-		test.settings["query_wait_timeout"] = "1"
 		p := startPooler(t, e.config(test.settings))
-		got, err := visit(t, p, "host=127.0.0.1 sslmode=disable user="+test.user+" password=secret")
-		if (err == nil) != (test.log == "") || got != test.want {
+		dsn := "host=127.0.0.1 sslmode=disable password=secret user=" + test.user
+		if test.log != "" {
+			if err := waits(t, p, dsn, test.log); err == nil {
+				t.Errorf("%v: no error", test.settings)
+			}
+		} else if got, err := visit(t, p, dsn); err != nil || got != test.want {
 			t.Errorf("%v: %q, %v", test.settings, got, err)
 		}
-		wantLog(t, p, test.log)
 	}
 
 	// Where the certificate names another host.
-	c := e.config(map[string]string{"server_tls_sslmode": "verify-full", "server_tls_ca_file": e.caFile, "query_wait_timeout": "1"})
+	c := e.config(map[string]string{"server_tls_sslmode": "verify-full", "server_tls_ca_file": e.caFile})
 	c.Databases = []string{fmt.Sprintf("* = host=127.0.0.1 port=%d dbname=postgres", e.db.Port)}
 	p := startPooler(t, c)
-	wantRefusal(t, p, "host=127.0.0.1 user=encrypted sslmode=disable", "query_wait_timeout")
-	wantLog(t, p, "name `127.0.0.1' not present in server certificate")
+	if err := waits(t, p, "host=127.0.0.1 user=encrypted sslmode=disable", "name `127.0.0.1' not present in server certificate"); err == nil || !strings.Contains(err.Error(), "query_wait_timeout") {
+		t.Errorf("%v, want query_wait_timeout", err)
+	}
 
 	// Where the server has none.
-	c = config(suite.postgres, postgres.Database, map[string]string{"server_tls_sslmode": "require", "query_wait_timeout": "1"})
+	c = config(suite.postgres, postgres.Database, map[string]string{"server_tls_sslmode": "require"})
 	p = startPooler(t, c)
-	wantRefusal(t, p, "host=127.0.0.1 sslmode=disable user="+user, "query_wait_timeout")
-	wantLog(t, p, "closing because: server refused SSL")
+	if err := waits(t, p, "host=127.0.0.1 sslmode=disable user="+user, "closing because: server refused SSL"); err == nil || !strings.Contains(err.Error(), "query_wait_timeout") {
+		t.Errorf("%v, want query_wait_timeout", err)
+	}
+}
+
+// waits has a client wait for a server that can't be had, until the log of p says
+// why, and then lets query_wait_timeout end it. It returns what the client is told.
+func waits(t *testing.T, p *pooler.Pooler, dsn, why string) error {
+	t.Helper()
+	told := make(chan error, 1)
+	go func() {
+		_, err := visit(t, p, dsn)
+		told <- err
+	}()
+	wantLog(t, p, why)
+	set(t, p, "query_wait_timeout", "0.1")
+	return <-told
 }
 
 // serverName is the name in the certificate that p shows.
