@@ -38,27 +38,27 @@ type watch struct {
 	bound     []byte // the portal that has to be described next; nil if none
 }
 
-// first reports whether a message may be the first of such a batch.
-func (a *watch) first(v *Server, typ byte, is naming) bool {
-	return is == namesOne && (typ == wire.Bind || typ == wire.Describe) &&
-		!v.repeating && v.status == wire.TxIdle && v.ledger.untouched()
-}
-
-// see takes the message in[at:] of size bytes into account, which names the
-// statement name. At the end of a batch that may be asked again it keeps that.
-func (a *watch) see(v *Server, typ byte, name, in []byte, at, size int) {
-	if size > len(in)-at {
+// follow takes the message m into account, which is at in[at:]. At the end of a
+// batch that may be asked again it keeps that.
+func (a *watch) follow(v *Server, m *message, in []byte, at int) {
+	if !a.on {
+		if !m.mayBeginAgain(v) {
+			return
+		}
+		*a = watch{on: true, from: at}
+	}
+	if !m.whole() {
 		a.on = false
 		return
 	}
-	msg := in[at : at+size]
-	switch typ {
+	msg := m.in[:m.size]
+	switch m.typ {
 	case wire.Describe:
 		portal := msg[wire.HeaderLen] == 'P'
 		switch {
-		case !portal && a.bound == nil && len(name) > 0:
-			a.described = name
-		case portal && a.bound != nil && bytes.Equal(msg[wire.HeaderLen+1:size-1], a.bound):
+		case !portal && a.bound == nil && len(m.name) > 0:
+			a.described = m.name
+		case portal && a.bound != nil && bytes.Equal(msg[wire.HeaderLen+1:m.size-1], a.bound):
 			a.bound = nil
 		default:
 			a.on = false
@@ -66,20 +66,27 @@ func (a *watch) see(v *Server, typ byte, name, in []byte, at, size int) {
 	case wire.Bind:
 		portal, _, _ := wire.CutString(msg[wire.HeaderLen:])
 		switch {
-		case a.bound != nil || len(name) == 0:
+		case a.bound != nil || len(m.name) == 0:
 			a.on = false
-		case !bytes.Equal(name, a.described):
+		case !bytes.Equal(m.name, a.described):
 			a.bound = portal
 		}
 	case wire.Execute:
 		a.on = a.bound == nil
 	case wire.Sync:
-		if a.on = false; a.bound == nil && at+size-a.from <= maxAgain {
-			v.again = append(v.again[:0], in[a.from:at+size]...)
+		if a.on = false; a.bound == nil && at+m.size-a.from <= maxAgain {
+			v.again = append(v.again[:0], in[a.from:at+m.size]...)
 		}
 	default:
 		a.on = false
 	}
+}
+
+// mayBeginAgain reports whether m may be the first message of a batch that may be
+// asked again.
+func (m *message) mayBeginAgain(v *Server) bool {
+	return m.is == namesOne && (m.typ == wire.Bind || m.typ == wire.Describe) &&
+		!v.repeating && v.status == wire.TxIdle && v.ledger.untouched()
 }
 
 // untouched reports whether the server has nothing to answer, and no batch is

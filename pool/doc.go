@@ -84,7 +84,7 @@
 //	pool.go      pools, databases and users as they run
 //	worker.go    one loop: buffers, released servers
 //	shard.go     waiting, pairing, moving servers between loops
-//	client.go    a client; request.go what it asks; ends.go the two ends of its socket
+//	client.go    a client; message.go, request.go what it asks; ends.go the two ends of its socket
 //	server.go    a server: its states, release; reply.go what it answers
 //	ledger.go    what a server owes; job.go queries of pgweir's own
 //	state.go     states; list.go their lists

@@ -159,7 +159,7 @@ func TestLedgerGrows(t *testing.T) {
 // server is as much of Postgres as a ledger can tell: what it answers to which
 // types, and what it ignores.
 type server struct {
-	in      []message
+	in      []fated
 	out     []byte
 	skip    bool
 	copy    byte   // type of the message whose COPY takes in data, 0 if none
@@ -169,8 +169,8 @@ type server struct {
 	log     string // the conversation so far
 }
 
-// message is a frontend's message and how it fares.
-type message struct {
+// fated is a frontend's message and how it fares.
+type fated struct {
 	typ  byte
 	fate byte
 }
@@ -233,7 +233,7 @@ func (s *server) take() {
 }
 
 // execute runs the statement of a Query or an Execute.
-func (s *server) execute(m message) {
+func (s *server) execute(m fated) {
 	switch m.fate {
 	case fateError:
 		s.fail(m.typ)
@@ -280,7 +280,7 @@ func (s *server) fail(typ byte) {
 	}
 }
 
-func (s *server) copyMessage(m message) {
+func (s *server) copyMessage(m fated) {
 	typ := s.copy
 	switch m.typ {
 	case wire.CopyData:
@@ -355,7 +355,7 @@ func FuzzLedger(f *testing.F) {
 		for _, step := range steps {
 			switch step & 3 {
 			case 0, 3:
-				m := message{types[int(step>>2)%len(types)], step >> 4 % fates}
+				m := fated{types[int(step>>2)%len(types)], step >> 4 % fates}
 				if e := owedFor[m.typ]; e != 0 {
 					l.push(e)
 				}
@@ -393,7 +393,7 @@ func FuzzLedger(f *testing.F) {
 		}
 		if s.skip || s.begun {
 			l.push(owedSync)
-			s.in = append(s.in, message{typ: wire.Sync})
+			s.in = append(s.in, fated{typ: wire.Sync})
 			s.take()
 			for len(s.out) > 0 {
 				answer(false)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"strings"
 
-	"github.com/pgweir/pgweir/pool/sql"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -14,185 +13,129 @@ func (c *Client) tracks() bool {
 	return c.shard.pool.settings.Load().MaxPreparedStatements > 0 && !c.shard.pool.session() && !c.replicates()
 }
 
-// naming says whether a message names a prepared statement.
-type naming uint8
-
-const (
-	namesNone   naming = iota // no: a portal, or a Parse too long to be kept
-	namesOne                  // yes
-	namesBare                 // the unnamed one
-	namesMore                 // more of the message has to be there to tell
-	namesBroken               // the message makes no sense
-	namesSQL                  // a Query whose text may
-)
-
-// maxNames bounds what of a Bind must be there before the name of its
-// statement is known: the names of portal and statement.
-const maxNames = 64 << 10
-
-// statementName finds the name of the statement in a Parse, Bind, Describe or
-// Close of size bytes, of which msg are here. If it is namesOne or namesBare
-// the whole is here, or in a Bind all up to the end of the name, at msg[:end].
-func statementName(typ byte, msg []byte, size int) (name []byte, end int, is naming) {
-	body := msg[wire.HeaderLen:min(size, len(msg))]
-	switch typ {
-	case wire.Bind:
-		portal, rest, ok := wire.CutString(body)
-		if ok {
-			name, _, ok = wire.CutString(rest)
-		}
-		switch {
-		case ok && len(name) == 0:
-			return nil, wire.HeaderLen + len(portal) + 1 + 1, namesBare
-		case ok:
-			return name, wire.HeaderLen + len(portal) + 1 + len(name) + 1, namesOne
-		case len(msg) >= size || len(msg) > maxNames:
-			return nil, 0, namesBroken
-		}
-		return nil, 0, namesMore
-	case wire.Describe, wire.Close:
-		if size == wire.HeaderLen {
-			return nil, 0, namesBroken
-		}
-		if len(body) > 0 && body[0] != 'S' {
-			return nil, 0, namesNone
-		}
-		if len(body) > 0 {
-			body = body[1:]
-		}
-	}
-	switch {
-	case len(body) > 0 && body[0] == 0 && size > maxBare:
-		return nil, 0, namesNone
-	case len(msg) < size:
-		return nil, 0, namesMore
-	}
-	name, _, ok := wire.CutString(body)
-	switch {
-	case !ok:
-		return nil, 0, namesBroken
-	case len(name) == 0:
-		return nil, size, namesBare
-	}
-	return name, size, namesOne
-}
-
-// significant is the part of a name by which Postgres tells statements apart.
-func significant(name []byte) []byte { return name[:min(len(name), sql.MaxIdentifier)] }
-
-// packetName is what error texts call a message.
-func packetName(typ byte) string {
-	switch typ {
-	case wire.Parse:
-		return "Parse"
-	case wire.Bind:
-		return "Bind"
-	case wire.Describe:
-		return "Describe"
-	}
-	return "Close"
-}
-
-// statement deals with a message that names a statement, of which msg[:end] is
-// what statementName wants: it appends what the server gets in its place, and
-// pushes what that is owed. The client has a server that listens.
-func (c *Client) statement(out []byte, typ byte, name, msg []byte, end, size int) []byte {
-	v, l, stats := c.server, &c.server.ledger, &c.shard.stats
-	key := significant(name)
+// statement deals with a message that names a statement: it appends what the
+// server gets in the place of m.in[:m.end], and pushes what that is owed. The
+// client has a server that listens.
+func (c *Client) statement(out []byte, m *message) []byte {
+	key := significant(m.name)
 	st := c.names[string(key)]
-	if st != nil && typ != wire.Close && v.prepared.of[st] == nil {
+	if st != nil && m.typ != wire.Close && c.server.prepared.of[st] == nil {
 		st = c.reread(string(key), st)
 	}
-	switch typ {
+	switch m.typ {
 	case wire.Parse:
-		stats.ClientParses++
-		body := msg[wire.HeaderLen+len(name)+1 : end]
-		if st != nil {
-			// Postgres says what is wrong with that: the server has a
-			// statement of that name, or gets it now.
-			st, drop := c.inPlaceOf(st)
-			out = v.tell(out, st)
-			drop()
-			l.pushRef(owedParse, ref{st: st, name: string(key)})
-			out, at := wire.Begin(out, wire.Parse)
-			return wire.End(append(wire.AppendString(out, st.name), body...), at)
-		}
-		own := string(key)
-		if parsesSQL(body) {
-			if executes, ok := c.usesNames(body); ok {
-				st = c.w.p.statements.own(body, executes)
-				c.setName(own, st)
-				return c.tellOwn(out, st, owedParse, ref{st: st, name: own, what: refBoth})
-			}
-		}
-		st = c.w.p.statements.hold(c.meaning(body), body)
-		c.setName(own, st)
-		if v.prepared.has(st) && v.parses() {
-			l.pushRef(owedParse|owedLocal, ref{st: st, name: own, what: refRegister})
-			return out
-		}
-		out = v.makeRoom(out, st)
-		stats.ServerParses++
-		l.pushRef(owedParse, ref{st: st, name: own, what: refBoth})
-		return append(out, st.parse...)
+		return c.parse(out, m, string(key), st)
 	case wire.Bind:
-		stats.Binds++
-		portal := msg[wire.HeaderLen : end-len(name)-1]
-		v.toldSQL = nil
-		if st == nil {
-			l.push(owedBind)
-			return appendBind(out, msg, portal, v.unknown(name), size+len(v.unknown(name))-len(name))
-		}
-		own, result := c.result(key, st)
-		used := ref{st: result}
-		told := result.retired.Load() && describesPortal(msg[min(size, len(msg)):], portal) // no matter else
-		if told {
-			used = c.renew(string(own), result)
-		}
-		if !st.private {
-			st = used.st
-		}
-		target := st.name
-		if v.outdated(used.st) {
-			target = noStatement
-		} else {
-			v.blind = st != used.st && !told
-			out = v.tell(out, st)
-			v.blind = false
-			v.bind(portal, own, used.st)
-		}
-		v.bindSQL(portal[:len(portal)-1], v.toldSQL)
-		l.pushRef(owedBind, used)
-		return appendBind(out, msg, portal, target, size-len(name)+len(target))
+		return c.bind(out, m, key, st)
 	case wire.Describe:
-		if st == nil {
-			l.push(owedDescribe)
-			return appendNaming(out, wire.Describe, v.unknown(name))
-		}
-		own, result := c.result(key, st)
-		used := c.renew(string(own), result)
-		if !st.private {
-			st = used.st
-		}
-		out = v.tell(out, st)
-		l.pushRef(owedDescribe, v.describing(used, own))
-		return appendNaming(out, wire.Describe, st.name)
+		return c.describe(out, m, key, st)
 	}
 	if st == nil { // to close what there is not is no error
-		l.push(owedClose | owedLocal)
+		c.server.ledger.push(owedClose | owedLocal)
 		return out
 	}
-	l.pushRef(owedClose|owedLocal, ref{st: st, name: string(key), what: refForget})
+	c.server.ledger.pushRef(owedClose|owedLocal, ref{st: st, name: string(key), what: refForget})
 	c.forget(string(key))
 	return out
 }
 
-// appendBind appends the begin of the Bind msg, up to the name of the statement,
-// which is another now. The whole will have the given size.
-func appendBind(out, msg, portal []byte, name string, size int) []byte {
+// parse is statement for a Parse, of a name with which c calls st.
+func (c *Client) parse(out []byte, m *message, name string, st *statement) []byte {
+	v := c.server
+	c.shard.stats.ClientParses++
+	body := m.in[wire.HeaderLen+len(m.name)+1 : m.end]
+	if st != nil {
+		// Postgres says what is wrong with that: the server has a
+		// statement of that name, or gets it now.
+		st, drop := c.inPlaceOf(st)
+		out = v.tell(out, st)
+		drop()
+		v.ledger.pushRef(owedParse, ref{st: st, name: name})
+		out, at := wire.Begin(out, wire.Parse)
+		return wire.End(append(wire.AppendString(out, st.name), body...), at)
+	}
+	if c.crowded(1) {
+		return out
+	}
+	if parsesSQL(body) {
+		if executes, ok := c.usesNames(body); ok {
+			st = c.w.p.statements.own(body, executes)
+			c.setName(name, st)
+			return c.tellOwn(out, st, owedParse, ref{st: st, name: name, what: refBoth})
+		}
+	}
+	st = c.w.p.statements.hold(c.meaning(body), body)
+	c.setName(name, st)
+	if v.prepared.has(st) && v.parses() {
+		v.ledger.pushRef(owedParse|owedLocal, ref{st: st, name: name, what: refRegister})
+		return out
+	}
+	out = v.makeRoom(out, st)
+	c.shard.stats.ServerParses++
+	v.ledger.pushRef(owedParse, ref{st: st, name: name, what: refBoth})
+	return append(out, st.parse...)
+}
+
+// bind is statement for a Bind to what c calls key, nil if it calls nothing so.
+func (c *Client) bind(out []byte, m *message, key []byte, st *statement) []byte {
+	v := c.server
+	c.shard.stats.Binds++
+	portal := m.portal()
+	v.toldSQL = nil
+	if st == nil {
+		v.ledger.push(owedBind)
+		return appendBind(out, m, v.unknown(m.name))
+	}
+	own, result := c.result(key, st)
+	used := ref{st: result}
+	told := result.retired.Load() && describesPortal(m.behind(), portal) // no matter else
+	if told {
+		used = c.renew(string(own), result)
+	}
+	if !st.private {
+		st = used.st
+	}
+	target := st.name
+	if v.outdated(used.st) {
+		target = noStatement
+	} else {
+		v.blind = st != used.st && !told
+		out = v.tell(out, st)
+		v.blind = false
+		v.bind(portal, own, used.st)
+	}
+	v.bindSQL(portal[:len(portal)-1], v.toldSQL)
+	v.ledger.pushRef(owedBind, used)
+	return appendBind(out, m, target)
+}
+
+// describe is statement for a Describe of what c calls key, nil if it calls nothing
+// so.
+func (c *Client) describe(out []byte, m *message, key []byte, st *statement) []byte {
+	v := c.server
+	if st == nil {
+		v.ledger.push(owedDescribe)
+		return appendNaming(out, wire.Describe, v.unknown(m.name))
+	}
+	own, result := c.result(key, st)
+	used := c.renew(string(own), result)
+	if !st.private {
+		st = used.st
+	}
+	out = v.tell(out, st)
+	v.ledger.pushRef(owedDescribe, v.describing(used, own))
+	return appendNaming(out, wire.Describe, st.name)
+}
+
+// portal is the portal of a Bind that is namesOne or namesBare, with its zero byte.
+func (m *message) portal() []byte { return m.in[wire.HeaderLen : m.end-len(m.name)-1] }
+
+// appendBind appends the begin of a Bind, up to the name of the statement, which
+// is another now.
+func appendBind(out []byte, m *message, name string) []byte {
 	at := len(out)
-	out = append(append(out, msg[:wire.HeaderLen]...), portal...)
-	return setSize(wire.AppendString(out, name), at, size)
+	out = append(append(out, m.in[:wire.HeaderLen]...), m.portal()...)
+	return setSize(wire.AppendString(out, name), at, m.size-len(m.name)+len(name))
 }
 
 // appendNaming appends a Describe or Close of a statement.

@@ -2,265 +2,222 @@ package pool
 
 import "github.com/pgweir/pgweir/wire"
 
+// passage is a piece of a client's input on its way to the server. What is to be
+// sent is out, which is not as it came, and behind it in[from:at], which is.
+type passage struct {
+	c        *Client
+	in       []byte
+	from, at int
+	out      []byte // nil as long as all is as it came
+
+	bare  []byte // a Parse of the unnamed statement, not used yet
+	again watch
+}
+
 // relay sends on what c asks, and holds what can't be sent yet.
-func (c *Client) relay(b []byte) {
-	limit := int(c.w.p.Snapshot().Main.MaxPacketSize)
-	start, i := 0, 0 // b[start:i] is to be sent as it is,
-	var out []byte   // and before it this, which is not as it was
-	var bare []byte  // a Parse of the unnamed statement, not used yet
-	var again watch
-input:
-	for i < len(b) {
-		if c.remain > 0 {
-			n := min(c.remain, len(b)-i)
-			c.remain -= n
-			i += n
-			if c.server == nil {
-				start = i
-			}
-			continue
-		}
-		typ, size, ok, err := wire.Peek(b[i:], limit)
-		if err != nil {
-			c.sendBoth(out, b[start:i])
-			c.disconnect(true, badHeader(b[i:]))
-			return
-		}
-		if !ok {
-			break
-		}
-		e, known := owes(typ)
-		switch {
-		case typ == wire.Terminate:
-			c.sendBoth(out, b[start:i])
-			c.disconnect(false, "client close request")
-			return
-		case !known:
-			c.sendBoth(out, b[start:i])
-			c.disconnect(true, "unknown pkt")
-			return
-		case typ == wire.Query && c.w.p.Snapshot().Main.DisablePQExec:
-			c.sendBoth(out, b[start:i])
-			c.disconnect(true, "PQexec disallowed")
-			return
-		}
-		name, end, naming := c.naming(typ, b[i:], size)
-		switch naming {
-		case namesMore:
-			break input
-		case namesOne:
-			if typ == wire.Parse && c.names[string(significant(name))] == nil && c.crowded(1) {
-				return
-			}
-		case namesBroken:
-			c.sendBoth(out, b[start:i])
-			c.disconnect(true, "broken "+packetName(typ)+" packet")
-			return
-		}
-		if v := c.server; v != nil && typ == wire.Describe && size > len(b)-i && v.bound.st != nil && size <= maxNames {
-			break input // see describesBound
-		}
-		if c.server == nil {
-			if e != 0 && c.tooFull() {
-				c.keepInput(b[i:])
-				return
-			}
-			switch {
-			case c.alone(typ, name, naming):
-				e = 0
-			case e != 0:
-				c.begin()
-				if !c.shard.acquire(c) {
-					if c.state != ClientClosed {
-						c.keepInput(b[i:])
-					}
-					return
-				}
-			}
-		}
-		n := min(size, len(b)-i)
-		if v := c.server; v != nil {
-			if c.awaits(typ, e, naming, b[i:]) {
-				c.throttled = true
-				c.conn.Pause()
-				break input
-			}
-			if e != 0 && e != owedCopyEnd && !c.busy {
-				c.begin()
-			}
-			if typ == wire.Bind {
-				v.bound.st = nil
-				if naming == namesOne && !v.ledger.skipping {
-					if st := c.blindly(name, b[i:], end, size); st != nil {
-						out = v.askShape(c.gather(out, b[start:i]), st)
-						start = i
-						c.throttled = true
-						c.conn.Pause()
-						break input
-					}
-				}
-			}
-			if !again.on && again.first(v, typ, naming) {
-				again = watch{on: true, from: i}
-			}
-			if again.on {
-				again.see(v, typ, name, b, i, size)
-			}
-			switch {
-			case naming == namesOne && !v.ledger.skipping:
-				out = c.statement(c.gather(out, b[start:i]), typ, name, b[i:], end, size)
-				n, start = end, i+end
-			case naming == namesBare && typ != wire.Parse && v.bareOf != c.id && !v.ledger.skipping:
-				out = c.bare(c.gather(out, b[start:i]), typ, b[i:], end, size)
-				n, start = end, i+end
-			case c.changesSQL(typ, naming, b[i:]):
-				if size > len(b)-i {
-					break input
-				}
-				out = c.sql(c.gather(out, b[start:i]), typ, b[i:i+size])
-				start = i + size
-				switch typ {
-				case wire.Parse:
-					bare = b[i : i+size]
-				case wire.Query:
-					bare = nil
-				}
-			case v.describesBound(typ, b[i:]):
-				v.ledger.pushRef(e, v.describing(ref{st: v.bound.st}, v.bound.name))
-			case e != 0:
-				if !v.ledger.skipping {
-					bare = c.passBare(bare, typ, naming, b[i:], size)
-				}
-				v.ledger.push(e)
-			case typ == wire.Flush && v.ledger.local():
-				v.answerLocal()
-				v.forward(nil)
-			}
-			if c.state == ClientClosed { // it has too many names
-				return
-			}
-		}
-		c.remain = size - n
-		i += n
-		if c.server == nil {
-			start = i
-		}
+func (c *Client) relay(in []byte) {
+	p := passage{c: c, in: in}
+	for p.at < len(in) && p.step() {
 	}
-	c.keepBare(bare)
-	c.sendBoth(out, b[start:i])
-	c.keepInput(b[i:])
+	if c.state == ClientClosed {
+		return
+	}
+	c.keepBare(p.bare)
+	p.flush()
+	c.keepInput(in[p.at:])
 	if v := c.server; v != nil && c.remain == 0 {
 		v.rest()
 	}
 }
 
-// naming says whether a message of size bytes, of which msg are here, names
-// prepared statements, as statementName and sqlNaming do.
-func (c *Client) naming(typ byte, msg []byte, size int) (name []byte, end int, is naming) {
-	switch typ {
-	case wire.Parse, wire.Bind, wire.Describe, wire.Close:
-		if c.tracks() {
-			return statementName(typ, msg, size)
-		}
-	case wire.Query:
-		if c.tracks() {
-			is = sqlNaming(msg, size)
-		}
+// step deals with the next message, or with what is here of it. It reports false
+// if that has to wait, or c has ended.
+func (p *passage) step() bool {
+	c := p.c
+	if c.remain > 0 {
+		n := min(c.remain, len(p.in)-p.at)
+		c.remain -= n
+		p.advance(n)
+		return true
 	}
-	return nil, 0, is
-}
-
-// awaits reports whether a message may be sent only when the server has
-// answered more of what it was sent before. c is not read until then.
-func (c *Client) awaits(typ byte, e owed, is naming, msg []byte) bool {
-	v := c.server
-	return v.ledger.n >= maxOwed || v.asking && e != 0 || v.pending != nil && e != 0 && e != owedCopyEnd ||
-		v.ledger.settling > 0 && (is == namesOne || c.changesSQL(typ, is, msg))
-}
-
-// owes is what a server owes for a message of type typ, 0 for one that is
-// not answered. known is false for what no client may send.
-func owes(typ byte) (e owed, known bool) {
-	switch typ {
-	case wire.Query:
-		return owedQuery, true
-	case wire.Parse:
-		return owedParse, true
-	case wire.Bind:
-		return owedBind, true
-	case wire.Describe:
-		return owedDescribe, true
-	case wire.Execute:
-		return owedExecute, true
-	case wire.Close:
-		return owedClose, true
-	case wire.Sync:
-		return owedSync, true
-	case wire.FunctionCall:
-		return owedFunction, true
-	case wire.CopyDone, wire.CopyFail:
-		return owedCopyEnd, true
-	case wire.Flush, wire.CopyData, wire.Terminate:
-		return 0, true
-	}
-	return 0, false
-}
-
-// alone deals with a message of a client without a server that needs none. It
-// reports false for one that does.
-func (c *Client) alone(typ byte, name []byte, is naming) bool {
+	var m message
+	fault := m.peek(c, p.in[p.at:])
 	switch {
-	case c.discard: // up to the Sync of a request that was cancelled
-		if typ == wire.Parse && is != namesOne {
-			c.forget("")
+	case fault != "":
+		p.flush()
+		c.disconnect(fault != clientCloses, fault)
+		return false
+	case m.size == 0 || c.server == nil && !c.accept(&m):
+		return false
+	}
+	n := m.here()
+	if c.server != nil {
+		n = p.pass(&m)
+		if n == 0 || c.state == ClientClosed { // it has too many names
+			return false
 		}
-		if typ == wire.Sync {
-			c.discard = false
-			c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
-		}
-		return true
-	case typ == wire.CopyDone || typ == wire.CopyFail:
-		return true // the COPY is over, and its server gone
-	case typ == wire.Close && is == namesOne:
-		c.forget(string(significant(name)))
-		c.conn.Write(append(c.w.scratch[:0], wire.CloseComplete, 0, 0, 0, 4))
-		return true
-	case typ == wire.Sync && c.tracks(): // of Closes only: no transaction is open
-		c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
+	}
+	c.remain = m.size - n
+	p.advance(n)
+	return true
+}
+
+// advance goes n bytes on. They are the server's; without one they are dealt
+// with.
+func (p *passage) advance(n int) {
+	if p.at += n; p.c.server == nil {
+		p.from = p.at
+	}
+}
+
+// accept deals with m if it needs no server, and gives c one if it does. It
+// reports false if m has to wait, or c has ended.
+func (c *Client) accept(m *message) bool {
+	switch {
+	case m.owes != 0 && c.tooFull():
+		return false
+	case c.alone(m) || m.owes == 0:
 		return true
 	}
-	return false
+	c.begin()
+	return c.shard.acquire(c)
+}
+
+// pass notes in the server's ledger what m is owed, and what it does to prepared
+// statements, and has the server get it, or something else in its place. It
+// returns with how many bytes of m that is done, 0 if m has to wait.
+func (p *passage) pass(m *message) int {
+	c, v := p.c, p.c.server
+	switch {
+	case !m.whole() && c.needsWhole(m):
+		return 0
+	case c.awaits(m):
+		c.throttle()
+		return 0
+	}
+	if m.owes != 0 && m.owes != owedCopyEnd && !c.busy {
+		c.begin()
+	}
+	if m.typ == wire.Bind {
+		v.bound.st = nil
+		if st := c.blindly(m); st != nil {
+			p.instead(0, v.askShape(p.sofar(), st))
+			c.throttle()
+			return 0
+		}
+	}
+	p.again.follow(v, m, p.in, p.at)
+	switch {
+	case v.ledger.skipping:
+		if m.owes != 0 {
+			v.ledger.push(m.owes)
+		}
+	case m.is == namesOne:
+		return p.instead(m.end, c.statement(p.sofar(), m))
+	case m.is == namesBare && m.typ != wire.Parse && v.bareOf != c.id:
+		return p.instead(m.end, c.bare(p.sofar(), m))
+	case c.changesSQL(m):
+		switch m.typ {
+		case wire.Parse:
+			p.bare = m.in[:m.size]
+		case wire.Query:
+			p.bare = nil
+		}
+		return p.instead(m.size, c.sql(p.sofar(), m))
+	case v.describesBound(m):
+		v.ledger.pushRef(m.owes, v.describing(ref{st: v.bound.st}, v.bound.name))
+	case m.owes != 0:
+		p.bare = c.passBare(p.bare, m)
+		v.ledger.push(m.owes)
+	case m.typ == wire.Flush && v.ledger.local():
+		v.answerLocal()
+		v.forward(nil)
+	}
+	return m.here()
 }
 
 // maxGather is the longest piece that is copied to go out together with
 // others.
 const maxGather = 16 << 10
 
-// gather puts b behind out, which may be nil, or sends both if that is much to
-// copy.
-func (c *Client) gather(out, b []byte) []byte {
+// sofar is all that is to be sent before in[at:], for more to be put behind it,
+// and is given back to instead. What is much to copy is sent at once.
+func (p *passage) sofar() []byte {
+	c, out, as := p.c, p.out, p.in[p.from:p.at]
 	if out == nil {
 		out = c.w.gather[:0]
 	}
-	if len(b) <= maxGather && len(out) <= maxGather {
-		return append(out, b...)
+	if len(as) <= maxGather && len(out) <= maxGather {
+		return append(out, as...)
 	}
 	c.send(out)
-	c.send(b)
+	c.send(as)
 	return out[:0]
 }
 
-// sendBoth passes out and b on to the server, and keeps out's memory.
-func (c *Client) sendBoth(out, b []byte) {
-	if out == nil {
-		c.send(b)
+// instead has out sent in the place of all up to in[at+n]. It returns n.
+func (p *passage) instead(n int, out []byte) int {
+	p.out, p.from = out, p.at+n
+	return n
+}
+
+// flush sends what is to be sent, and keeps out's memory.
+func (p *passage) flush() {
+	c := p.c
+	if p.out == nil {
+		c.send(p.in[p.from:p.at])
 		return
 	}
-	out = c.gather(out, b)
+	out := p.sofar()
 	c.send(out)
 	if cap(out) <= 4*maxGather {
 		c.w.gather = out[:0]
 	}
+}
+
+// needsWhole reports whether m has to be there whole before it is passed on.
+func (c *Client) needsWhole(m *message) bool {
+	return m.typ == wire.Describe && c.server.bound.st != nil && m.size <= maxNames || c.changesSQL(m)
+}
+
+// awaits reports whether m may be sent only when the server has answered more of
+// what it was sent before.
+func (c *Client) awaits(m *message) bool {
+	v := c.server
+	return v.ledger.n >= maxOwed || v.asking && m.owes != 0 || v.pending != nil && m.owes != 0 && m.owes != owedCopyEnd ||
+		v.ledger.settling > 0 && (m.is == namesOne || c.changesSQL(m))
+}
+
+// throttle stops reading c until the server has answered something.
+func (c *Client) throttle() {
+	c.throttled = true
+	c.conn.Pause()
+}
+
+// alone deals with a message of a client without a server that needs none. It
+// reports false for one that does.
+func (c *Client) alone(m *message) bool {
+	switch {
+	case c.discard: // up to the Sync of a request that was cancelled
+		if m.typ == wire.Parse && m.is != namesOne {
+			c.forget("")
+		}
+		if m.typ == wire.Sync {
+			c.discard = false
+			c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
+		}
+		return true
+	case m.typ == wire.CopyDone || m.typ == wire.CopyFail:
+		return true // the COPY is over, and its server gone
+	case m.typ == wire.Close && m.is == namesOne:
+		c.forget(string(significant(m.name)))
+		c.conn.Write(append(c.w.scratch[:0], wire.CloseComplete, 0, 0, 0, 4))
+		return true
+	case m.typ == wire.Sync && c.tracks(): // of Closes only: no transaction is open
+		c.conn.Write(wire.AppendReadyForQuery(c.w.scratch[:0], wire.TxIdle))
+		return true
+	}
+	return false
 }
 
 // begin notes that a query begins, and a transaction if none is open.

@@ -93,10 +93,10 @@ func (v *Server) describing(used ref, name []byte) ref {
 	return used
 }
 
-// describesBound reports whether msg is a Describe of the portal that was bound
+// describesBound reports whether m is a Describe of the portal that was bound
 // last, and its answer is of interest. It has to be there whole.
-func (v *Server) describesBound(typ byte, msg []byte) bool {
-	return typ == wire.Describe && v.bound.st != nil && !v.ledger.skipping && describesPortal(msg, v.bound.portal)
+func (v *Server) describesBound(m *message) bool {
+	return m.typ == wire.Describe && v.bound.st != nil && describesPortal(m.in, v.bound.portal)
 }
 
 // result is the statement whose result that of st is, which c calls name, and
@@ -113,23 +113,23 @@ func (c *Client) result(name []byte, st *statement) (own []byte, of *statement) 
 	return name, st
 }
 
-// blindly returns the statement of which the server has to be asked before a
-// Bind, of size bytes: its client was told of its result before and asks no more,
-// and the server has not told what that is there. It is nil if there is no need.
-func (c *Client) blindly(name, bind []byte, end, size int) *statement {
-	st := c.names[string(significant(name))]
+// blindly returns the statement of which the server has to be asked before the
+// Bind m: its client was told of its result before and asks no more, and the
+// server has not told what that is there. It is nil if there is no need.
+func (c *Client) blindly(m *message) *statement {
+	if m.is != namesOne || c.server.ledger.skipping {
+		return nil
+	}
+	key := significant(m.name)
+	st := c.names[string(key)]
 	if st == nil {
 		return nil
 	}
 	if c.server.prepared.of[st] == nil {
-		st = c.reread(string(significant(name)), st)
+		st = c.reread(string(key), st)
 	}
-	_, st = c.result(name, st)
-	if st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 {
-		return nil
-	}
-	portal := bind[wire.HeaderLen : end-len(name)-1]
-	if describesPortal(bind[min(size, len(bind)):], portal) {
+	_, st = c.result(key, st)
+	if st.private || st.told() == 0 || c.server.prepared.shape(st) != 0 || describesPortal(m.behind(), m.portal()) {
 		return nil
 	}
 	return st

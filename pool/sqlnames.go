@@ -24,15 +24,14 @@ import (
 // pass through as they come.
 const maxSQL = 64 << 10
 
-// sqlNaming says whether a Query of size bytes, of which msg are here, may name
-// prepared statements.
-func sqlNaming(msg []byte, size int) naming {
+// sqlNaming says whether a Query may name prepared statements.
+func sqlNaming(m *message) naming {
 	switch {
-	case size > maxSQL || size <= wire.HeaderLen:
+	case m.size > maxSQL || m.size <= wire.HeaderLen:
 		return namesNone
-	case len(msg) < size:
+	case !m.whole():
 		return namesMore
-	case sql.MayNameStatements(msg[wire.HeaderLen : size-1]):
+	case sql.MayNameStatements(m.in[wire.HeaderLen : m.size-1]):
 		return namesSQL
 	}
 	return namesNone
@@ -426,27 +425,27 @@ func (w *sqlWork) positions(fields string) string {
 	return b.String()
 }
 
-// changesSQL reports whether the message at the begin of b is dealt with by sql:
-// a text that may name prepared statements, or what executes one.
-func (c *Client) changesSQL(typ byte, is naming, b []byte) bool {
+// changesSQL reports whether m is dealt with by sql: a text that may name prepared
+// statements, or what executes one.
+func (c *Client) changesSQL(m *message) bool {
 	v := c.server
 	switch {
 	case v.ledger.skipping:
-	case typ == wire.Query:
-		return is == namesSQL
-	case typ == wire.Parse:
-		return is == namesBare && parsesSQL(b[wire.HeaderLen+1:])
-	case typ == wire.Execute:
-		return v.executesSQL(b) != nil || len(v.portals) > 0 && bytes.IndexByte(b[wire.HeaderLen:], 0) < 0
+	case m.typ == wire.Query:
+		return m.is == namesSQL
+	case m.typ == wire.Parse:
+		return m.is == namesBare && parsesSQL(m.in[wire.HeaderLen+1:])
+	case m.typ == wire.Execute:
+		return v.executesSQL(m.in) != nil || len(v.portals) > 0 && bytes.IndexByte(m.in[wire.HeaderLen:], 0) < 0
 	}
 	return false
 }
 
-// sql appends what the server gets in the place of a message for which
-// changesSQL holds, and pushes what that is owed.
-func (c *Client) sql(out []byte, typ byte, msg []byte) []byte {
-	v := c.server
-	switch typ {
+// sql appends what the server gets in the place of m, which is there whole and for
+// which changesSQL holds, and pushes what that is owed.
+func (c *Client) sql(out []byte, m *message) []byte {
+	v, msg := c.server, m.in[:m.size]
+	switch m.typ {
 	case wire.Query:
 		v.bareOf = 0
 		v.bindSQL(nil, nil)

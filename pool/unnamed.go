@@ -17,10 +17,10 @@ const maxBare = 1 << 20
 // that is owed. If c has prepared one on another server and not used it yet,
 // the server is told it; else there is none, and Postgres has to say so: by no
 // means may c meet somebody else's.
-func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
+func (c *Client) bare(out []byte, m *message) []byte {
 	v := c.server
 	st := c.names[""]
-	if typ == wire.Close {
+	if m.typ == wire.Close {
 		v.ledger.push(owedClose | owedLocal)
 		c.forget("")
 		return out
@@ -39,41 +39,40 @@ func (c *Client) bare(out []byte, typ byte, msg []byte, end, size int) []byte {
 			out = append(out, st.parse...)
 		}
 	}
-	e, _ := owes(typ)
-	v.ledger.push(e)
+	v.ledger.push(m.owes)
 	at := len(out)
-	out = append(out, msg[:end-1]...)
+	out = append(out, m.in[:m.end-1]...)
 	out = wire.AppendString(out, name)
-	if typ == wire.Bind {
-		v.bindBare(msg)
+	if m.typ == wire.Bind {
+		v.bindBare(m)
 		c.forget("")
 	}
-	return setSize(out, at, size+len(name))
+	return setSize(out, at, m.size+len(name))
 }
 
-// passBare notes what a message that goes to the server as it came does to the
+// passBare notes what m, which goes to the server as it came, does to the
 // unnamed statement. kept is the Parse of one that no Bind has followed yet, nil
 // for none; passBare returns what that is then.
-func (c *Client) passBare(kept []byte, typ byte, is naming, msg []byte, size int) []byte {
+func (c *Client) passBare(kept []byte, m *message) []byte {
 	v := c.server
 	switch {
-	case typ == wire.Query: // it takes the unnamed ones away
+	case m.typ == wire.Query: // it takes the unnamed ones away
 		v.bareOf = 0
 		v.bindSQL(nil, nil)
 		c.forget("")
 		return nil
-	case typ == wire.Parse: // also of a name that is not tracked: a reload may change that within a batch
+	case m.typ == wire.Parse: // also of a name that is not tracked: a reload may change that within a batch
 		v.bareOf, v.bareSQL = c.id, nil
 		c.forget("")
-		if is == namesBare {
-			return msg[:size]
+		if m.is == namesBare {
+			return m.in[:m.size]
 		}
 		return nil
-	case typ == wire.Bind && is == namesBare:
-		v.bindBare(msg)
+	case m.typ == wire.Bind && m.is == namesBare:
+		v.bindBare(m)
 		c.forget("")
 		return nil
-	case typ == wire.Close && is == namesBare:
+	case m.typ == wire.Close && m.is == namesBare:
 		v.bareOf = 0
 		c.forget("")
 		return nil
@@ -103,11 +102,10 @@ func (v *Server) checkBare(c *Client) {
 	}
 }
 
-// bindBare notes that the unnamed statement is bound to a portal.
-func (v *Server) bindBare(bind []byte) {
-	if portal, _, ok := wire.CutString(bind[wire.HeaderLen:]); ok {
-		v.bindSQL(portal, v.bareSQL)
-	}
+// bindBare notes that the Bind m binds the unnamed statement.
+func (v *Server) bindBare(m *message) {
+	portal := m.portal()
+	v.bindSQL(portal[:len(portal)-1], v.bareSQL)
 }
 
 // bareFailed notes that an error has cost v its unnamed statement, or c the one

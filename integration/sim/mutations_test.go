@@ -133,7 +133,7 @@ var mutations = []mutation{
 	},
 	{
 		"a client goes on before it is known what a PREPARE did", "pool/request.go",
-		"|| v.pending != nil && e != 0", "|| v.pending != nil && e == owedFunction",
+		"|| v.pending != nil && m.owes != 0", "|| v.pending != nil && m.owes == owedFunction",
 	},
 	{
 		"a PREPARE that failed is not undone", "pool/prepared.go",
