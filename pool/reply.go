@@ -26,121 +26,154 @@ func (v *Server) Data(b []byte) {
 	w.serve()
 }
 
+// replies is a piece of what a server says, on its way to the client:
+// in[from:at] is to be sent.
+type replies struct {
+	v        *Server
+	in       []byte
+	from, at int
+
+	// loosened is set if v may be free by now though no ReadyForQuery says so:
+	// the client has got the end of a message, or an answer of pgweir's.
+	loosened bool
+}
+
 // read passes on what a server says to its client, in one piece as far as it
 // goes. The ledger says when it is over.
-func (v *Server) read(b []byte) {
+func (v *Server) read(in []byte) {
 	if v.part != nil {
-		b, v.part = v.shard.w.join(v.part, b), nil
+		in, v.part = v.shard.w.join(v.part, in), nil
 	}
-	torn, local := v.torn(), false
-	start, i := 0, 0 // b[start:i] is to be sent
-	for i < len(b) {
-		if v.remain > 0 {
-			n := min(v.remain, len(b)-i)
-			v.remain -= n
-			i += n
-			if v.swallow {
-				start = i
-			}
-			continue
-		}
-		typ, size, ok, err := wire.Peek(b[i:], maxMessage)
-		if err != nil {
-			v.forward(b[start:i])
-			v.close("bad pkt header", false)
-			return
-		}
-		if !ok {
-			break
-		}
-		if v.ledger.local() {
-			v.forward(b[start:i])
-			start = i
-			v.answerLocal()
-			local = true
-		}
-		if size > len(b)-i && v.wantsWhole(typ, size) {
-			break
-		}
-		whole := b[i:min(i+size, len(b))]
-		swallow, ok := v.look(typ, whole)
-		if !ok {
-			v.forward(b[start:i])
-			v.unexpected(typ)
-			return
-		}
-		if swallow && start < i {
-			v.forward(b[start:i])
-		}
-		if typ == wire.ErrorResponse {
-			instead, again := v.failed(whole, size)
-			if !swallow && (again || instead != nil) {
-				v.forward(b[start:i])
-				swallow = true
-				if !again {
-					v.forward(instead)
-					v.again = v.again[:0]
-				}
-			}
-		}
-		if !swallow && v.pending != askingAgain { // whose ReadyForQuery only remarks can precede
-			v.again = v.again[:0] // an answer is told
-		}
-		v.remain = size - len(whole)
-		v.swallow = swallow
-		i += len(whole)
-		if swallow {
-			start = i
-		}
-		if typ == wire.ReadyForQuery {
-			v.forward(b[start:i])
-			start = i
-			v.ready(swallow)
-			if v.state == ServerClosed {
-				return
-			}
-		}
+	r := replies{v: v, in: in, loosened: v.torn()}
+	for r.at < len(in) && r.step() {
 	}
-	v.forward(b[start:i])
+	if v.state == ServerClosed {
+		return
+	}
+	r.flush()
 	if v.ledger.local() {
-		v.answerLocal()
+		r.answerLocal()
 		v.forward(nil)
-		local = true
 	}
-	if i < len(b) {
-		v.part = v.shard.w.hold(nil, b[i:])
+	if r.at < len(in) {
+		v.part = v.shard.w.hold(nil, in[r.at:])
 	}
-	if c := v.client; c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.ledger.settling == 0 && v.pending == nil && !v.asking {
-		c.throttled = false
-		c.proceed()
-	}
+	v.unthrottle()
 	c := v.client
 	switch {
 	case v.leaving:
 		v.leaving = false
 		v.settle()
-	case (local || torn) && c != nil:
-		v.rest() // it may have been free but for that
+	case r.loosened && c != nil:
+		v.rest()
 	}
 	if c != nil {
 		c.leave()
 	}
 }
 
+// step deals with the next message, or with what is here of it. It reports false
+// if that has to wait for more, or v has ended.
+func (r *replies) step() bool {
+	v := r.v
+	if v.remain > 0 {
+		n := min(v.remain, len(r.in)-r.at)
+		v.remain -= n
+		r.advance(n)
+		return true
+	}
+	typ, size, ok, err := wire.Peek(r.in[r.at:], maxMessage)
+	if err != nil {
+		r.flush()
+		v.close("bad pkt header", false)
+		return false
+	}
+	if !ok {
+		return false
+	}
+	if v.ledger.local() {
+		r.flush()
+		r.answerLocal()
+	}
+	if size > len(r.in)-r.at && v.wantsWhole(typ, size) {
+		return false
+	}
+	msg := r.in[r.at:min(r.at+size, len(r.in))]
+	swallow, ok := v.look(typ, msg)
+	if !ok {
+		r.flush()
+		v.unexpected(typ)
+		return false
+	}
+	if typ == wire.ErrorResponse {
+		swallow = r.failed(msg, size, swallow)
+	} else if !swallow && v.pending != askingAgain { // whose ReadyForQuery only remarks can precede
+		v.again = v.again[:0] // an answer is told
+	}
+	if swallow && r.from < r.at {
+		r.flush()
+	}
+	v.remain, v.swallow = size-len(msg), swallow
+	r.advance(len(msg))
+	if typ == wire.ReadyForQuery {
+		r.flush()
+		v.ready(swallow)
+	}
+	return v.state != ServerClosed
+}
+
+// advance goes n bytes on. They are the client's, unless they are swallowed.
+func (r *replies) advance(n int) {
+	if r.at += n; r.v.swallow {
+		r.from = r.at
+	}
+}
+
+// flush sends what is to be sent.
+func (r *replies) flush() {
+	r.v.forward(r.in[r.from:r.at])
+	r.from = r.at
+}
+
+// answerLocal is that of the server, which may be free then.
+func (r *replies) answerLocal() {
+	r.v.answerLocal()
+	r.loosened = true
+}
+
 // failed takes an ErrorResponse of size bytes, of which msg are here, into
-// account. instead is what the client is to be told in its place, nil if it is
-// to be told as it is; again says that it is to be told nothing, for what has
-// failed is asked again.
-func (v *Server) failed(msg []byte, size int) (instead []byte, again bool) {
-	instead, again = v.heal(msg)
+// account. It reports whether its bytes are not to be sent: swallow says that the
+// error is pgweir's own; of another the client may be told something else, or
+// nothing, for what has failed is asked again.
+func (r *replies) failed(msg []byte, size int, swallow bool) bool {
+	v := r.v
+	instead, again := v.heal(msg)
 	culprit := v.ledger.culprit()
 	v.asking = false
 	v.undo()
 	v.bareFailed()
+	if swallow || again {
+		return true
+	}
+	v.again = v.again[:0]
 	if instead == nil && len(msg) == size {
 		instead = v.rename(msg, culprit)
 	}
-	return instead, again
+	if instead == nil {
+		return false
+	}
+	r.flush()
+	v.forward(instead)
+	return true
+}
+
+// unthrottle goes on reading the client if enough was answered for that.
+func (v *Server) unthrottle() {
+	c := v.client
+	if c != nil && c.throttled && v.ledger.n <= maxOwed/2 && v.ledger.settling == 0 && v.pending == nil && !v.asking {
+		c.throttled = false
+		c.proceed()
+	}
 }
 
 // torn reports whether v's client has the begin of a message and not its end.

@@ -145,7 +145,7 @@ var mutations = []mutation{
 	},
 	{
 		"a batch is asked again though an answer was told", "pool/reply.go",
-		"			v.again = v.again[:0] // an answer is told\n", "			_ = v.again\n",
+		"		v.again = v.again[:0] // an answer is told\n", "		_ = v.again\n",
 	},
 	{
 		"a batch is asked again with others behind it", "pool/again.go",
