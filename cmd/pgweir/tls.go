@@ -74,10 +74,11 @@ func (p *process) watchTLS(ctx context.Context) {
 			continue
 		case <-refresh.C:
 		}
-		switch changed, err := p.tls.Refresh(); {
-		case err != nil:
+		changed, err := p.tls.Refresh()
+		if err != nil {
 			p.log.Log(pool.Error, "", "TLS setup failed: "+err.Error()+"; what was in force stays")
-		case changed:
+		}
+		if changed {
 			p.log.Log(pool.Info, "", "client_tls_ files have changed, and are in force")
 			p.warnTLS(&p.Snapshot().Main)
 		}

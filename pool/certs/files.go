@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // Files has what the files of settings for servers hold, so that connections
@@ -17,8 +18,9 @@ type Files struct {
 	read   *material
 }
 
-// Connect is [Settings.Connect] of s. Files that were renewed serve at once. A
-// nil f keeps nothing. It may block.
+// Connect is [Settings.Connect] of s. Files that were renewed serve at once; if
+// they can't be used, half written for one, what they held before does. Whoever
+// asks [Keeper.Refresh] learns of it. A nil f keeps nothing. It may block.
 func (f *Files) Connect(s Settings, host string) (*tls.Config, error) {
 	if f == nil {
 		return s.Connect(host)
@@ -28,16 +30,21 @@ func (f *Files) Connect(s Settings, host string) (*tls.Config, error) {
 	stamps := s.stamps()
 	if f.read == nil || f.of != s || f.stamps != stamps {
 		read, err := s.read()
-		if err != nil {
+		switch {
+		case err == nil:
+			f.of, f.read = s, read
+		case f.read == nil || f.of != s:
 			return nil, err
 		}
-		f.of, f.stamps, f.read = s, stamps, read
+		f.stamps = stamps
 	}
 	return f.read.connect(s.Mode, host), nil
 }
 
-// stamp is by what a file's changes are noticed.
+// stamp is by what a file's changes are noticed. One that was moved into the
+// place of another may be as long, and as old.
 type stamp struct {
+	number  uint64 // the file's, by which the system knows it
 	written int64
 	size    int64
 }
@@ -46,7 +53,10 @@ type stamp struct {
 func (s Settings) stamps() (all [3]stamp) {
 	for i, path := range []string{s.CertFile, s.KeyFile, s.CAFile} {
 		if info, err := os.Stat(path); err == nil {
-			all[i] = stamp{info.ModTime().UnixNano(), info.Size()}
+			all[i] = stamp{written: info.ModTime().UnixNano(), size: info.Size()}
+			if known, ok := info.Sys().(*syscall.Stat_t); ok {
+				all[i].number = known.Ino
+			}
 		}
 	}
 	return all

@@ -25,6 +25,9 @@ type Keeper struct {
 	settings Settings
 	files    [3]stamp
 	own      *tls.Certificate // made when it was needed first
+
+	servers     Settings // for connections to servers, and their files
+	serverFiles [3]stamp
 }
 
 // Config is the configuration for the next handshake with a client, nil if
@@ -38,8 +41,10 @@ func (k *Keeper) Config() *tls.Config { return k.current.Load() }
 func (k *Keeper) Prepare(m *configs.Main, now time.Time) (commit func(), err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if s := ForServers(m); s.Wanted() {
-		if _, err := s.Connect("localhost"); err != nil {
+	servers := ForServers(m)
+	serverFiles := servers.stamps()
+	if servers.Wanted() {
+		if _, err := servers.Connect("localhost"); err != nil {
 			return nil, err
 		}
 	}
@@ -60,16 +65,41 @@ func (k *Keeper) Prepare(m *configs.Main, now time.Time) (commit func(), err err
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.settings, k.files = s, files
+		k.servers, k.serverFiles = servers, serverFiles
 		k.current.Store(config)
 	}, nil
 }
 
 // Refresh looks whether a file has changed, and if so puts what is there now in
-// force. It reports whether it did; on an error what was in force stays, and
-// the same files are not tried again. It may block.
+// force for clients. It reports whether it did; on an error what was in force
+// stays, and the same files are not tried again. Files for servers are looked at
+// too, but only an error follows from that: [Files] take them by themselves. It
+// may block.
 func (k *Keeper) Refresh() (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if changed, err = k.refresh(); err == nil {
+		err = k.look()
+	}
+	return changed, err
+}
+
+// look is Refresh for the files for servers.
+func (k *Keeper) look() error {
+	if !k.servers.Wanted() {
+		return nil
+	}
+	files := k.servers.stamps()
+	if files == k.serverFiles {
+		return nil
+	}
+	k.serverFiles = files
+	_, err := k.servers.Connect("localhost")
+	return err
+}
+
+// refresh is Refresh for the files for clients.
+func (k *Keeper) refresh() (changed bool, err error) {
 	if !k.settings.Wanted() {
 		return false, nil
 	}

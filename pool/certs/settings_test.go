@@ -194,6 +194,107 @@ func TestKeeper(t *testing.T) {
 	want("nothing")
 }
 
+// TestKeeperReplaced has files replaced in the ways that there are: renamed, by a
+// symbolic link to their folder that changes as in the secrets of Kubernetes,
+// removed and written anew, and written in two halves.
+func TestKeeperReplaced(t *testing.T) {
+	root := folder(t.TempDir())
+	version := func(name string) folder {
+		t.Helper()
+		f := folder(root.path(name))
+		if err := os.Mkdir(string(f), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f.renew(t, name)
+		return f
+	}
+	link := func(target, name string) {
+		t.Helper()
+		if err := os.Symlink(target, root.path("new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(root.path("new"), root.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move := func(f folder) {
+		t.Helper()
+		for _, name := range []string{"cert", "key"} {
+			if err := os.Rename(f.path(name), root.path(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var k Keeper
+	refresh := func(wantChanged bool, wantErr, want string) {
+		t.Helper()
+		changed, err := k.Refresh()
+		if changed != wantChanged || (err != nil) != (wantErr != "") || err != nil && !strings.Contains(err.Error(), wantErr) {
+			t.Errorf("Refresh: %v, %v", changed, err)
+		}
+		if got := shown(k.Config()); got != want {
+			t.Errorf("shown is %s, want %s", got, want)
+		}
+	}
+	version("first")
+	link("first", "data")
+	link("data/cert", "cert")
+	link("data/key", "key")
+	commit, err := k.Prepare(load(t, "client_tls_sslmode = require\nclient_tls_cert_file = "+root.path("cert")+"\nclient_tls_key_file = "+root.path("key")), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	refresh(false, "", "first")
+	version("second one")
+	link("second one", "data")
+	refresh(true, "", "second one")
+	move(version("the third"))
+	refresh(true, "", "the third")
+	cert, key := os.Remove(root.path("cert")), os.Remove(root.path("key"))
+	if cert != nil || key != nil {
+		t.Fatal(cert, key)
+	}
+	refresh(false, "No such file", "the third")
+	move(version("number four"))
+	refresh(true, "", "number four")
+	whole, err := os.ReadFile(version("the fifth one").path("cert"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < len(whole); n += len(whole) / 4 { // whatever n is, the key does not fit
+		root.write(t, "cert", whole[:n])
+		refresh(false, "client_tls_cert_file: ", "number four")
+	}
+	root.write(t, "cert", whole)
+	refresh(false, "client_tls_cert_file: ", "number four")
+	move(folder(root.path("the fifth one")))
+	refresh(true, "", "the fifth one")
+}
+
+// TestKeeperServers: files for servers that can't be used are told of, once.
+func TestKeeperServers(t *testing.T) {
+	f := folder(t.TempDir())
+	f.renew(t, "first")
+	var k Keeper
+	commit, err := k.Prepare(load(t, "server_tls_sslmode = verify-ca\nserver_tls_ca_file = "+f.path("cert")), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit()
+	f.renew(t, "second one")
+	if _, err := k.Refresh(); err != nil {
+		t.Error(err)
+	}
+	f.write(t, "cert", []byte("nonsense"))
+	if _, err := k.Refresh(); err == nil || !strings.HasPrefix(err.Error(), "server_tls_ca_file: ") {
+		t.Errorf("nonsense is an authority: %v", err)
+	}
+	if _, err := k.Refresh(); err != nil {
+		t.Errorf("told again: %v", err)
+	}
+}
+
 // TestFiles has connections to servers share what they need, until it changes.
 func TestFiles(t *testing.T) {
 	f := folder(t.TempDir())
@@ -223,9 +324,12 @@ func TestFiles(t *testing.T) {
 	}
 	f.write(t, "key", []byte("nonsense"))
 	for range 2 {
-		if _, err := files.Connect(settings("require"), "one"); err == nil {
-			t.Error("nonsense is a key")
+		if got := shown(connect("require", "one")); got != "second one" {
+			t.Errorf("shown is %s while the key is nonsense", got)
 		}
+	}
+	if _, err := files.Connect(settings("verify-ca"), "one"); err == nil {
+		t.Error("nonsense is a key for other settings")
 	}
 	f.renew(t, "the third")
 	if got := shown(connect("require", "one")); got != "the third" {
