@@ -139,4 +139,7 @@ func (c *Client) encrypt() {
 		return
 	}
 	c.conn, c.ends, l.phase = conn, endsOf(socket), phaseFirst
+	if l.direct && l.stream.Protocol() == "" { // nothing else says that both sides mean Postgres
+		c.disconnect(true, "a direct TLS connection must offer the protocol postgresql (ALPN)")
+	}
 }

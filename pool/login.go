@@ -43,6 +43,7 @@ type login struct {
 	console  bool // wants the admin console
 	admin    bool // and may do everything there
 
+	direct    bool           // it began with TLS, and did not ask for it before
 	handshake *shaking       // phaseHandshake
 	stream    *secure.Stream // what it has led to
 

@@ -15,6 +15,7 @@ import (
 func (c *Client) firstPacket(b []byte) int {
 	if b[0] == typeHandshake && !c.encrypted() {
 		if config := c.offersTLS(); config != nil {
+			c.login.direct = true
 			c.startTLS(config)
 			return c.feed(b)
 		}

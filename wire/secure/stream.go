@@ -120,6 +120,10 @@ func (s *Stream) Peer() *x509.Certificate {
 	return nil
 }
 
+// Protocol is what both sides have agreed to speak (ALPN), empty if the client
+// has offered nothing.
+func (s *Stream) Protocol() string { return s.conn.ConnectionState().NegotiatedProtocol }
+
 // Own is the certificate that was shown to the peer, nil if none was.
 func (s *Stream) Own() *x509.Certificate { return s.own }
 
