@@ -26,7 +26,13 @@ type baseline struct {
 // went: what is opened once and kept is no leak.
 func atRest(t *testing.T, p *pooler.Pooler, database string) *baseline {
 	t.Helper()
-	conn, err := dial(testContext(t), p, database, pgx.QueryExecModeSimpleProtocol)
+	return atRestAs(t, p, user, database)
+}
+
+// atRestAs is atRest with another user.
+func atRestAs(t *testing.T, p *pooler.Pooler, user, database string) *baseline {
+	t.Helper()
+	conn, err := dialURL(testContext(t), p.DSN(user, "", database), pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,6 +155,9 @@ func TestTLS(t *testing.T) {
 	t.Run("cancel", e.cancel)
 	t.Run("injection", e.injection)
 	t.Run("direct", e.direct)
+	t.Run("slow readers", e.slowReaders)
+	t.Run("records", e.records)
+	t.Run("abandoned", e.abandoned)
 	// All these poolers have ended by now, and each session in good order.
 	for _, complaint := range []string{"unexpected eof", "could not receive data", "SSL error"} {
 		if strings.Contains(e.db.Log(), complaint) {
