@@ -43,7 +43,8 @@ func applies(r *configs.HBARule, a *Arrival) bool {
 		if a.Local || r.Conn == configs.HBAHostSSL && !a.TLS || r.Conn == configs.HBAHostNoSSL && a.TLS {
 			return false
 		}
-		if !r.AnyAddress && (r.Network != r.Network.Masked() || !r.Network.Contains(a.Addr.Unmap())) {
+		addr := a.Addr.Unmap().WithZone("") // a network contains no address with a zone
+		if !r.AnyAddress && (r.Network != r.Network.Masked() || !r.Network.Contains(addr)) {
 			return false
 		}
 	}

@@ -18,6 +18,7 @@ hostssl all all 192.0.2.0/24 md5
 hostnossl all all 192.0.2.0/24 reject
 host replication all ::1/128 scram-sha-256
 host app all 198.51.100.7/32 password
+host all all fe80::/10 reject
 `, nil, os.ReadFile)
 	if len(problems) != 1 { // 10.0.0.1/8
 		t.Fatal(problems)
@@ -42,6 +43,8 @@ host app all 198.51.100.7/32 password
 		{Arrival{Addr: ip("192.0.2.9"), Database: "x", User: "ann", Replication: true}, 0},
 		{Arrival{Addr: ip("198.51.100.7"), Database: "app", User: "ann"}, 8},
 		{Arrival{Addr: ip("198.51.100.8"), Database: "app", User: "ann"}, 0},
+		{Arrival{Addr: ip("fe80::1"), Database: "app", User: "ann"}, 9},
+		{Arrival{Addr: ip("fe80::1%eth0"), Database: "app", User: "ann"}, 9},
 		{Arrival{Database: "app", User: "ann"}, 0},
 	} {
 		line := 0
