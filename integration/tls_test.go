@@ -29,6 +29,8 @@ type encrypted struct {
 	ca     *certificates.Authority
 	caFile string
 	other  string // the file of another authority
+
+	sandbox *sandbox.Sandbox // of db
 }
 
 const encryptedHBA = `local all all trust
@@ -45,7 +47,7 @@ func newEncrypted(t *testing.T) *encrypted {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	e := &encrypted{ca: certificates.NewAuthority("authority")}
+	e := &encrypted{ca: certificates.NewAuthority("authority"), sandbox: s}
 	e.caFile = write(t, s, "ca.pem", e.ca.PEM)
 	cert, key := e.ca.Issue(certificates.Options{Name: "db", Hosts: []string{"localhost"}, RSA: true})
 	e.db, err = postgres.Start(testContext(t), s, postgres.Options{HBA: encryptedHBA, Settings: map[string]string{
@@ -165,6 +167,7 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	t.Run("servers", e.servers)
+	t.Run("binding", e.binding)
 }
 
 // clients has drivers connect in each of their modes to poolers in each of

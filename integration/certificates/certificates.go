@@ -71,6 +71,16 @@ func (a *Authority) Issue(o Options) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
 }
 
+// SelfSigned makes a certificate that its own key has signed by algorithm, and
+// its key, both in PEM format.
+func SelfSigned(o Options, key crypto.Signer, algorithm x509.SignatureAlgorithm) (cert, secret []byte) {
+	template := template(o)
+	template.SignatureAlgorithm = algorithm
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))})
+}
+
 // Pair is Issue for a program of Go's.
 func (a *Authority) Pair(o Options) tls.Certificate {
 	cert, key := a.Issue(o)
