@@ -146,6 +146,7 @@ func TestTLS(t *testing.T) {
 	begin(t)
 	e := newEncrypted(t)
 	t.Run("clients", e.clients)
+	t.Run("modes", e.modes)
 	t.Run("client certificates", e.clientCertificates)
 	t.Run("HBA", e.hba)
 	t.Run("made certificate", e.madeCertificate)
