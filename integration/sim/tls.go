@@ -41,14 +41,19 @@ var serverTLS = sync.OnceValue(func() *tls.Config {
 	return &tls.Config{
 		Certificates:     []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}},
 		CurvePreferences: []tls.CurveID{tls.X25519}, SessionTicketsDisabled: true, DynamicRecordSizingDisabled: true,
+		NextProtos: protocols,
 	}
 })
+
+// protocols are what a client who begins with TLS must offer.
+var protocols = []string{"postgresql"}
 
 // clientTLS draws the configuration of who connects.
 func (w *World) clientTLS() *tls.Config {
 	return &tls.Config{
 		InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}, DynamicRecordSizingDisabled: w.chance(2),
 		MaxVersion: pick(w, uint16(tls.VersionTLS12), tls.VersionTLS13, tls.VersionTLS13),
+		NextProtos: protocols,
 	}
 }
 
