@@ -31,7 +31,7 @@ func (e *encrypted) enter(t *testing.T, p *pooler.Pooler, config *tls.Config) *s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { plain.Close() })
-	if err := plain.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := plain.SetDeadline(time.Now().Add(3 * patience)); err != nil { // for the whole session
 		t.Fatal(err)
 	}
 	var answer [1]byte

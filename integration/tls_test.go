@@ -160,13 +160,13 @@ func TestTLS(t *testing.T) {
 	t.Run("direct", e.direct)
 	t.Run("slow readers", e.slowReaders)
 	t.Run("records", e.records)
-	t.Run("abandoned", e.abandoned)
 	// All these poolers have ended by now, and each session in good order.
 	for _, complaint := range []string{"unexpected eof", "could not receive data", "SSL error"} {
 		if strings.Contains(e.db.Log(), complaint) {
 			t.Errorf("Postgres complains of TLS, %q:\n%s", complaint, lastLines(e.db.Log(), 200))
 		}
 	}
+	t.Run("abandoned", e.abandoned) // whose servers are left in the midst of their replies
 	t.Run("servers", e.servers)
 	t.Run("binding", e.binding)
 }
