@@ -34,7 +34,7 @@ func late(now, since wire.Time, limit time.Duration) bool {
 
 func (w *Worker) tickLogins(now wire.Time, main *configs.Main) {
 	w.logins.each(func(c *Client) {
-		if late(now, c.connected, main.ClientLoginTimeout) {
+		if late(now, c.connected, main.ClientLoginTimeout) && !c.login.trial.awaited() {
 			c.disconnect(true, "client_login_timeout")
 		}
 	})
@@ -49,11 +49,9 @@ func (s *Shard) tickClients(now wire.Time, snap *configs.Snapshot) {
 	main := &snap.Main
 	set := s.pool.settings.Load()
 	s.waiting.each(func(c *Client) {
-		if c.login != nil {
-			if late(now, c.connected, main.ClientLoginTimeout) {
-				c.failWaiting(reasonServerDown)
-				return
-			}
+		if c.login != nil && late(now, c.connected, main.ClientLoginTimeout) && !c.login.trial.awaited() {
+			c.failWaiting(reasonServerDown)
+			return
 		}
 		wait := snap.ForClient(s.pool.db.conf.Load(), c.user.Name).QueryWaitTimeout
 		switch {

@@ -441,3 +441,29 @@ func TestPassthroughOutdated(t *testing.T) {
 	w.takes("rose")
 	c.wantWelcome()
 }
+
+// TestPassthroughJoinedLate: who joins a trial late has as long as everybody to
+// wait for its end.
+func TestPassthroughJoinedLate(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		w := newJudges(t, "client_login_timeout = 60\nquery_wait_timeout = 0\ndefault_pool_size = 1", "")
+		if full { // so that the trial waits for its place
+			w.from(1002, "nina", "rose")
+		}
+		first := w.says("tulip")
+		w.pass(40 * time.Second)
+		second := w.says("tulip")
+		w.pass(22 * time.Second)
+		if all := first.read(); len(all) == 0 || !first.closed {
+			t.Errorf("who waits for 62 seconds is told %q", all)
+		}
+		if all := second.read(); len(all) > 0 || second.closed {
+			t.Fatalf("who waits for 22 seconds is told %q", all)
+		}
+		if full {
+			w.refuses("rose")
+		}
+		w.takes("tulip")
+		second.wantWelcome()
+	}
+}

@@ -106,6 +106,10 @@ func (k *trial) leave(id uint64) {
 	}
 }
 
+// awaited reports whether somebody waits for the end of k, which may be nil. Each
+// login has a timeout of its own, so k needs none then.
+func (k *trial) awaited() bool { return k != nil && len(k.askers) > 0 }
+
 // leaveCrowd lets another trial begin that comes from where k does.
 func (k *trial) leaveCrowd() {
 	if k.crowd {
