@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -337,8 +339,8 @@ type limitWatch struct {
 }
 
 // watchLimit watches pg_stat_activity until stop. A backend whose connection the
-// pooler has closed, to open another, is seen until it has noticed and gone: only
-// those that stay for 200 ms count against the limit.
+// pooler has closed, to open another, is seen until it has noticed and gone: it
+// does not count against the limit, nor does one that is seen for less than 200 ms.
 func watchLimit(t *testing.T, db *postgres.Cluster, limit int, databases ...string) *limitWatch {
 	t.Helper()
 	return watchBackends(t, db, limit, 10, databases)
@@ -366,15 +368,48 @@ func watchBackends(t *testing.T, db *postgres.Cluster, limit, staying int, datab
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			var pids []int32
-			if w.err = conn.QueryRow(context.Background(), "select coalesce(array_agg(pid), '{}') from pg_stat_activity where backend_type = 'client backend' and datname = any($1)", databases).Scan(&pids); w.err != nil {
+			var pids, ports []int32
+			const query = "select coalesce(array_agg(pid), '{}'), coalesce(array_agg(client_port), '{}') from pg_stat_activity where backend_type = 'client backend' and datname = any($1)"
+			if w.err = conn.QueryRow(context.Background(), query, databases).Scan(&pids, &ports); w.err != nil {
 				return
+			}
+			if staying > 1 && len(pids) > limit {
+				if pids, w.err = connected(pids, ports, db.Port); w.err != nil {
+					return
+				}
 			}
 			w.sample(pids)
 			<-tick.C
 		}
 	}()
 	return w
+}
+
+// connected returns those of the backends whose client, at its port, has not closed
+// the connection to the server's port. Where the system does not tell, that is all.
+func connected(pids, ports []int32, server int) (open []int32, err error) {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if errors.Is(err, fs.ErrNotExist) {
+		return pids, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	const established = "01"
+	clients := map[int32]bool{}
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		var local, remote int32
+		if _, err := fmt.Sscanf(f[1]+" "+f[2], "0100007F:%X 0100007F:%X", &local, &remote); err == nil && f[3] == established && remote == int32(server) {
+			clients[local] = true
+		}
+	}
+	for i, pid := range pids {
+		if clients[ports[i]] {
+			open = append(open, pid)
+		}
+	}
+	return open, nil
 }
 
 // sample notes which backends there are.
