@@ -154,7 +154,7 @@ func (o *options) config(db *postgres.Cluster, t target, certs certFiles) pooler
 }
 
 // releaseTime is how long the pooler has to notice that everybody has left.
-const releaseTime = 10 * time.Second
+const releaseTime = time.Minute
 
 // released is the outcome of the task of that name.
 func (o *options) released(ctx context.Context, p *pooler.Pooler) outcome {

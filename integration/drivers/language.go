@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // driver is a line of the table.
@@ -89,13 +91,15 @@ func (l *language) install(ctx context.Context, s shop) error {
 		}
 		stamp := s.to(l.name, "installed")
 		if done, err := os.ReadFile(stamp); err != nil || !bytes.Equal(done, pins) {
-			if err := os.RemoveAll(s.to(l.name)); err != nil {
-				return err
-			}
-			if err := os.MkdirAll(s.to(l.name), 0o755); err != nil {
-				return err
-			}
-			if err := l.make(ctx, s); err != nil {
+			if err := sandbox.Retry(ctx, func() error {
+				if err := os.RemoveAll(s.to(l.name)); err != nil {
+					return err
+				}
+				if err := os.MkdirAll(s.to(l.name), 0o755); err != nil {
+					return err
+				}
+				return l.make(ctx, s)
+			}); err != nil {
 				return err
 			}
 			if err := os.WriteFile(stamp, pins, 0o644); err != nil {

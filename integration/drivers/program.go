@@ -62,7 +62,7 @@ func (t target) conninfo() string {
 }
 
 // programTime bounds how long a driver's program may take for all its tasks.
-const programTime = 90 * time.Second
+const programTime = 5 * time.Minute
 
 // runProgram runs a driver's program and returns what it reports.
 func runProgram(ctx context.Context, command []string, env []string) row {
@@ -101,7 +101,7 @@ func newCommand(ctx context.Context, command []string, env []string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 	return cmd
 }
 

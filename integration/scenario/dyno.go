@@ -79,7 +79,7 @@ type dyno struct {
 }
 
 // startTime bounds the start of an app, on a machine that is busy.
-const startTime = 60 * time.Second
+const startTime = 3 * time.Minute
 
 // start starts the app with the given workers ("gevent 2"), and waits until it
 // answers. Its environment is env, which says how to pool, and what Heroku sets.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/pgweir/pgweir/integration/sandbox"
 )
 
 // python is the folder of the programs that the app needs.
@@ -23,19 +25,24 @@ func install(ctx context.Context, source, cache string) (python, error) {
 	if done, err := os.ReadFile(stamp); err == nil && bytes.Equal(done, pins) {
 		return python(bin), nil
 	}
-	if err := os.RemoveAll(cache); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	for _, command := range [][]string{
-		{"python3", "-m", "venv", filepath.Dir(bin)},
-		{filepath.Join(bin, "pip"), "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "-r", filepath.Join(source, "requirements.txt")},
-	} {
-		if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w\n%s", command[0], err, out)
+	if err := sandbox.Retry(ctx, func() error {
+		if err := os.RemoveAll(cache); err != nil {
+			return err
 		}
+		if err := os.MkdirAll(cache, 0o755); err != nil {
+			return err
+		}
+		for _, command := range [][]string{
+			{"python3", "-m", "venv", filepath.Dir(bin)},
+			{filepath.Join(bin, "pip"), "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "-r", filepath.Join(source, "requirements.txt")},
+		} {
+			if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w\n%s", command[0], err, out)
+			}
+		}
+		return nil
+	}); err != nil {
+		return "", err
 	}
 	return python(bin), os.WriteFile(stamp, pins, 0o644)
 }

@@ -39,7 +39,7 @@ type absent string
 func (a absent) Error() string { return string(a) }
 
 // patience bounds one task of all clients.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 func main() {
 	ctx := context.Background()

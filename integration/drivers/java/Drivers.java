@@ -28,7 +28,7 @@ import org.postgresql.copy.CopyManager;
 /** Does the tasks of the bench with pgJDBC, which prepares what it runs under names at once (prepareThreshold=1). */
 public class Drivers {
     /** Seconds that one task of all clients may take. */
-    static final int PATIENCE = 40;
+    static final int PATIENCE = 120;
 
     interface Task {
         void run(Client client) throws Exception;

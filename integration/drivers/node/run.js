@@ -7,7 +7,7 @@ const fs = require('node:fs')
 const { isDeepStrictEqual } = require('node:util')
 
 const TASKS = ['query', 'prepared', 'transaction', 'batch', 'batch-error', 'error', 'copy', 'cancel', 'large', 'settings']
-const PATIENCE = 40000 // milliseconds that one task may take
+const PATIENCE = 120000 // milliseconds that one task may take
 
 const env = process.env
 

@@ -13,7 +13,7 @@ import threading
 import traceback
 
 TASKS = ["query", "prepared", "transaction", "batch", "batch-error", "error", "copy", "cancel", "large", "settings"]
-PATIENCE = 40  # seconds that one task may take
+PATIENCE = 120  # seconds that one task may take
 
 
 def target():

@@ -23,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How long one task may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The connection of one client.
 struct Session {
