@@ -11,9 +11,11 @@ MATRIX   ?= 15 17 18
 
 export GOFLAGS += -buildvcs=false
 
-GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
-STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
-DEPGUARD    := $(GO) run github.com/OpenPeeDeeP/depguard/v2/cmd/depguard@v2.3.0
+TOOLS       := mvdan.cc/gofumpt@v0.12.0 honnef.co/go/tools/cmd/staticcheck@v0.8.2 github.com/OpenPeeDeeP/depguard/v2/cmd/depguard@v2.3.0 golang.org/x/vuln/cmd/govulncheck@v1.8.0
+GOFUMPT     := $(GO) run $(filter mvdan.cc/gofumpt@%,$(TOOLS))
+STATICCHECK := $(GO) run $(filter honnef.co/go/tools/%,$(TOOLS))
+DEPGUARD    := $(GO) run $(filter github.com/OpenPeeDeeP/depguard/%,$(TOOLS))
+export GOVULNCHECK := $(GO) run $(filter golang.org/x/vuln/%,$(TOOLS))
 
 .PHONY: help
 help: ## list the targets
@@ -24,6 +26,12 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/pgweir (VERSION=x.y.z for a release, TAGS=pam for PAM)
 	CGO_ENABLED=$(if $(filter pam,$(TAGS)),1,0) $(GO) build -trimpath $(if $(TAGS),-tags '$(TAGS)') $(if $(VERSION),-ldflags '-X main.version=$(VERSION)') -o bin/pgweir ./cmd/pgweir
+
+.PHONY: download
+download: ## download the Go modules and tools that the rest needs
+	@.ci/retry $(GO) mod download
+	@.ci/retry $(GO) -C integration/drivers/go mod download
+	@for tool in $(TOOLS); do GOBIN=$(CURDIR)/.cache/bin .ci/retry $(GO) install $$tool || exit; done
 
 .PHONY: run
 run: build ## show it: a private Postgres (or DATABASE_URL), pgweir in front, ten seconds of load, then psql
