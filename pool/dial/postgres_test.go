@@ -47,7 +47,7 @@ create role "no login" password 's3cret';
 
 // TestPostgres logs in to a real server in all ways.
 func TestPostgres(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	box, err := sandbox.New()
 	if err != nil {

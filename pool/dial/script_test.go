@@ -74,7 +74,7 @@ func (s *script) expectClosed(t *testing.T) {
 	t.Helper()
 	select {
 	case <-s.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the connection is still open")
 	}
 }
@@ -98,7 +98,7 @@ func request() dial.Request {
 		User:           "joe",
 		Secret:         auth.Plain("s3cret"),
 		Random:         rand.Reader,
-		ConnectTimeout: 10 * time.Second,
+		ConnectTimeout: time.Minute,
 		Detach:         loop.Detach,
 	}
 }
