@@ -91,6 +91,7 @@ func TestPAM(t *testing.T) {
 	p := start(map[string]string{
 		// What users are known by otherwise does not matter to PAM.
 		"auth_type": "pam", "auth_user": "nina", "pool_mode": "transaction", "default_pool_size": "3", "verbose": "3",
+		"client_login_timeout": "3600", // of those who hang
 	})
 	visitTo := func(p *pooler.Pooler, where, user, password string) error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
