@@ -23,6 +23,7 @@ type opening struct {
 	pass       *pass   // what it logs in with, if that comes from passthrough
 	without    bool    // it has nothing to log in with, because the pass was lost
 	generation uint32
+	superseded <-chan struct{} // closed when the database's generation is another
 	since      wire.Time
 	id         uint64
 	port       int // that it is asked for
@@ -34,7 +35,6 @@ func (o *opening) at() *links[opening] { return &o.links }
 func (s *Shard) connect(seat *seat) {
 	o := s.newOpening(seat)
 	r := o.order()
-	r.Unwanted = *s.pool.db.superseded.Load()
 	s.opening.pushBack(o)
 	s.dial(r, func(session *dial.Session, err error) { s.connected(o, session, err) })
 }
@@ -43,13 +43,16 @@ func (s *Shard) connect(seat *seat) {
 func (o *opening) order() (r dial.Request) {
 	q := o.shard.pool
 	r, o.pass = o.shard.w.p.order(q)
-	o.port = r.Port
+	o.port, r.Unwanted = r.Port, o.superseded
 	o.without = r.PasswordCommand == "" && r.Secret.Kind() == auth.KindNone && q.passLost.Load()
 	return r
 }
 
 func (s *Shard) newOpening(seat *seat) *opening {
-	return &opening{shard: s, seat: seat, generation: s.pool.db.generation.Load(), since: s.w.now(), id: s.w.p.ids.Add(1)}
+	p, d := s.w.p, s.pool.db
+	p.mu.Lock() // a RELOAD in between would leave us without its word
+	defer p.mu.Unlock()
+	return &opening{shard: s, seat: seat, generation: d.generation.Load(), superseded: d.superseded, since: s.w.now(), id: p.ids.Add(1)}
 }
 
 // dial connects to whichever host's turn it is, and tells done on the loop.
@@ -148,10 +151,8 @@ func (s *Shard) superseded(o *opening) {
 
 // newDatabase returns a Database that runs conf, under a name that may be another.
 func newDatabase(name string, conf *configs.Database, slots *slots) *Database {
-	d := &Database{Name: name, slots: slots}
+	d := &Database{Name: name, slots: slots, superseded: make(chan struct{})}
 	d.conf.Store(conf)
-	c := make(chan struct{})
-	d.superseded.Store(&c)
 	return d
 }
 
@@ -159,9 +160,9 @@ func newDatabase(name string, conf *configs.Database, slots *slots) *Database {
 // nobody uses them, and those that are being opened given up. What failed until
 // now keeps nobody from trying again.
 func (d *Database) supersedeLocked() {
-	next := make(chan struct{})
 	d.generation.Add(1)
-	close(*d.superseded.Swap(&next))
+	close(d.superseded)
+	d.superseded = make(chan struct{})
 	for _, q := range d.pools {
 		q.failure.Store(nil)
 	}

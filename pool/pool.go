@@ -20,9 +20,6 @@ type Database struct {
 	// (RECONNECT, a changed entry): they are closed when they are free.
 	generation atomic.Uint32
 
-	// superseded is closed when generation goes up, and another takes its place.
-	superseded atomic.Pointer[chan struct{}]
-
 	paused, disabled atomic.Bool
 	removed          atomic.Bool  // by a reload: nobody may use it any more
 	clients          atomic.Int32 // logged in or logging in
@@ -32,8 +29,9 @@ type Database struct {
 
 	// Guarded by Pooler.mu:
 	*slots
-	pools     []*Pool
-	idleSince wire.Time // auto: without clients and servers since, 0 if with
+	superseded chan struct{} // closed when generation goes up, and another takes its place
+	pools      []*Pool
+	idleSince  wire.Time // auto: without clients and servers since, 0 if with
 }
 
 // User is a user as it runs, in either part: clients log in as it, servers are

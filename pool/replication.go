@@ -124,7 +124,6 @@ func (s *Shard) connectFor(c *Client, seat *seat) {
 	r := o.order()
 	own := append([][2]string{{"replication", c.login.replication.value()}}, c.login.own...)
 	r.Params = slices.Insert(r.Params, len(r.Params)-1, own...) // the last one is the user
-	r.Unwanted = *s.pool.db.superseded.Load()
 	s.dial(r, func(session *dial.Session, err error) { s.connectedFor(o, session, err) })
 }
 

@@ -134,9 +134,8 @@ func (s *Shard) tryOut(k *trial, seat *seat) {
 	o.client = k.client
 	s.private.pushBack(o)
 	r, _ := p.order(s.pool)
-	o.port = r.Port
+	o.port, r.Unwanted = r.Port, o.superseded
 	r.Secret, r.Keys = k.password, nil
-	r.Unwanted = *s.pool.db.superseded.Load()
 	s.dial(r, func(session *dial.Session, err error) { s.tried(o, k, session, err) })
 }
 
