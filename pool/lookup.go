@@ -271,6 +271,7 @@ func (q *question) messages() []byte {
 func (k *lookup) leave(id uint64) {
 	k.askers = slices.DeleteFunc(k.askers, func(a asker) bool { return a.id == id })
 	if len(k.askers) == 0 && k.client.state == ClientWaiting {
+		delete(k.w.lookups, k.question) // whoever comes from now on asks anew
 		k.client.disconnect(false, "nobody waits for the auth_query any more")
 	}
 }
@@ -417,7 +418,9 @@ func (k *lookup) end() {
 // finish tells all who asked.
 func (k *lookup) finish() {
 	w := k.w
-	delete(w.lookups, k.question)
+	if w.lookups[k.question] == k { // and not the one that has followed it
+		delete(w.lookups, k.question)
+	}
 	k.client.disconnect(false, "auth_query is done")
 	if k.late && !k.replied {
 		for _, asker := range k.askers {

@@ -448,3 +448,24 @@ func TestAuthQueryGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// TestAuthQueryAgain: who comes in the moment in which a question is given up,
+// for nobody waits for its answer any more, has it asked again.
+func TestAuthQueryAgain(t *testing.T) {
+	w := lookups(t, "")
+	first, second := w.connect().startup("user", "nina", "database", "app"), w.connect()
+	first.closed = true
+	first.handler.Closed(nil)
+	second.handler.Data(startup(3<<16, "user", "nina", "database", "app")) // before the loop has come to anything else
+	w.settle()
+	if all := second.peek(); len(all) > 0 || second.closed {
+		t.Fatalf("told %q", all)
+	}
+	w.serve()
+	w.reply(w.lastConn(), result(2, row("nina", "anin")))
+	second.answer("anin\x00")
+	for len(w.dialer.done) > 0 {
+		w.serve()
+	}
+	second.wantWelcome()
+}

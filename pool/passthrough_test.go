@@ -467,3 +467,24 @@ func TestPassthroughJoinedLate(t *testing.T) {
 		second.wantWelcome()
 	}
 }
+
+// TestPassthroughAgain: an application that gives up, and sends the same password
+// again at once, is told nothing that was never judged.
+func TestPassthroughAgain(t *testing.T) {
+	w := newJudges(t, "default_pool_size = 1", "")
+	w.from(1002, "nina", "rose")
+	first := w.says("tulip") // waits for its place
+	second := w.connectFrom(unix(1001)).startup("user", "nina", "database", "app")
+	second.read()
+	first.closed = true
+	first.handler.Closed(nil)
+	b, at := wire.Begin(nil, wire.Password)
+	second.handler.Data(wire.End(append(b, "tulip\x00"...), at)) // before the loop has come to anything else
+	w.settle()
+	if all := second.peek(); len(all) > 0 || second.closed {
+		t.Fatalf("told %q", all)
+	}
+	w.refuses("rose")
+	w.takes("tulip")
+	second.wantWelcome()
+}

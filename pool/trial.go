@@ -102,8 +102,15 @@ func (k *trial) leave(id uint64) {
 		delete(k.w.trials, k.tried)
 		k.w.p.guesses.abandon(k)
 	case k.client.state == ClientWaiting:
-		k.client.disconnect(false, nobodyWaits)
+		k.giveUp()
 	}
+}
+
+// giveUp ends a trial that nobody waits for. Whoever comes from now on begins
+// another.
+func (k *trial) giveUp() {
+	delete(k.w.trials, k.tried)
+	k.client.disconnect(false, nobodyWaits)
 }
 
 // awaited reports whether somebody waits for the end of k, which may be nil. Each
@@ -190,7 +197,7 @@ func (s *Shard) refusedTrial(o *opening, k *trial, err error) {
 		}
 		k.over(trialEnd{err: f})
 	case len(k.askers) == 0:
-		c.disconnect(false, nobodyWaits)
+		k.giveUp()
 	default:
 		k.leaveCrowd() // nobody learns anything while there is no server
 		s.wait(c)      // as everybody does then
@@ -220,7 +227,9 @@ func (k *trial) Abort() { k.Close() }
 
 // finish tells all who wait. Of a password that was wrong nothing stays.
 func (k *trial) finish() {
-	delete(k.w.trials, k.tried)
+	if k.w.trials[k.tried] == k { // and not the one that has followed it
+		delete(k.w.trials, k.tried)
+	}
 	k.leaveCrowd()
 	for _, a := range k.askers {
 		a.tell(k.end)
