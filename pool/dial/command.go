@@ -55,17 +55,22 @@ func (r *Request) password(ctx context.Context, host string) (auth.Secret, *Logi
 	return r.commands.share(ctx, c, timeout)
 }
 
-// share runs c, or waits for the run under way.
+// share runs c, or waits for the run under way, which may end because whoever
+// began it is not wanted any more.
 func (s *commands) share(ctx context.Context, c command, timeout time.Duration) (auth.Secret, *LoginError) {
 	s.mu.Lock()
-	if now := s.running[c]; now != nil {
+	for s.running[c] != nil {
+		now := s.running[c]
 		s.mu.Unlock()
 		select {
 		case <-now.done:
-			return now.secret, now.err
+			if now.err == nil || now.err.Kind != Canceled {
+				return now.secret, now.err
+			}
 		case <-ctx.Done():
 			return auth.Secret{}, ended(ctx)
 		}
+		s.mu.Lock()
 	}
 	if s.running == nil {
 		s.running = make(map[command]*run)

@@ -147,3 +147,30 @@ func TestPasswordCommandShared(t *testing.T) {
 		t.Errorf("later: %v, %v, %d still run", secret, err, len(s.running))
 	}
 }
+
+// TestCommandGivenUp: who shares a run of a command that is given up by the one
+// who began it has it run again.
+func TestCommandGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(dir+"/begun", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := command{line: "cd " + dir + "; mkdir once 2> /dev/null && { echo > begun; sleep 1000; }; echo tulip"}
+	var s commands
+	ctx, giveUp := context.WithCancel(t.Context())
+	first := make(chan *LoginError, 1)
+	go func() {
+		_, err := s.share(ctx, c, time.Minute)
+		first <- err
+	}()
+	if _, err := os.ReadFile(dir + "/begun"); err != nil { // waits for it
+		t.Fatal(err)
+	}
+	giveUp()
+	if secret, err := s.share(t.Context(), c, time.Minute); err != nil || !secret.Equal(auth.Plain("tulip")) {
+		t.Errorf("%v, %v", secret, err)
+	}
+	if err := <-first; err == nil || err.Kind != Canceled {
+		t.Errorf("who is not wanted: %v", err)
+	}
+}
