@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -23,38 +22,6 @@ import (
 	"github.com/pgweir/pgweir/integration/certificates"
 	"github.com/pgweir/pgweir/wire"
 )
-
-// modes has libpq connect in each of its modes to poolers in each of theirs.
-func (e *encrypted) modes(t *testing.T) {
-	cert, key := e.issue(t, certificates.Options{Name: "pooler", Hosts: []string{"localhost"}})
-	all := []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
-	for mode, takes := range map[string][]string{
-		"disable": all[:3],
-		"allow":   all,
-		"prefer":  all,
-		"require": all[1:], // allow tries again
-	} {
-		p := startPooler(t, e.config(map[string]string{
-			"client_tls_sslmode": mode, "client_tls_cert_file": cert, "client_tls_key_file": key, "server_tls_sslmode": "require",
-		}))
-		for _, theirs := range all {
-			dsn := fmt.Sprintf("host=localhost hostaddr=127.0.0.1 port=%d user=encrypted dbname=postgres sslmode=%s sslrootcert=%s", p.Port, theirs, e.caFile)
-			out, err := e.db.Psql(testContext(t), dsn, "-Atc", "select 1")
-			if want := slices.Contains(takes, theirs); (err == nil) != want {
-				t.Errorf("client_tls_sslmode=%s, sslmode=%s: %s %v", mode, theirs, out, err)
-			}
-		}
-		if mode == "disable" {
-			continue
-		}
-		dsn := fmt.Sprintf("host=localhost hostaddr=127.0.0.1 port=%d user=encrypted dbname=postgres sslrootcert=", p.Port)
-		for _, wrong := range []string{e.other + " sslmode=verify-ca", e.caFile + " host=elsewhere sslmode=verify-full"} {
-			if out, err := e.db.Psql(testContext(t), dsn+wrong, "-Atc", "select 1"); err == nil {
-				t.Errorf("%s: %s", wrong, out)
-			}
-		}
-	}
-}
 
 // binding binds SCRAM to certificates that are signed in different ways, which
 // decides what they are hashed with: libpq to ours, and we to Postgres'. Where a

@@ -2,15 +2,12 @@ package integration
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,7 +16,6 @@ import (
 	"github.com/pgweir/pgweir/integration/pooler"
 	"github.com/pgweir/pgweir/integration/postgres"
 	"github.com/pgweir/pgweir/integration/sandbox"
-	"github.com/pgweir/pgweir/wire"
 )
 
 // encrypted is what the tests of TLS share: a Postgres that speaks it, and
@@ -594,67 +590,5 @@ func (e *encrypted) bulk(t *testing.T) {
 		if len(back) != len(long) || !strings.HasPrefix(back, "9876543210") {
 			t.Fatal("what comes back is not what was sent")
 		}
-	}
-}
-
-// injection puts something in clear behind a request for encryption.
-func (e *encrypted) injection(t *testing.T) {
-	p := startPooler(t, e.config(map[string]string{"client_tls_sslmode": "allow"}))
-	for code, what := range map[uint64]string{80877103: "SSL", 80877104: "GSSAPI encryption"} {
-		conn, err := net.Dial("tcp", net.JoinHostPort(p.Host, strconv.Itoa(p.Port)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		request := binary.BigEndian.AppendUint64(nil, 8<<32|code)
-		if _, err := conn.Write(append(request, 'x')); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.Contains(string(answer), "received unencrypted data after "+what+" request") {
-			t.Errorf("%q, %v", answer, err)
-		}
-	}
-}
-
-// direct begins with TLS at once: only who offers Postgres' protocol is let in.
-func (e *encrypted) direct(t *testing.T) {
-	p := startPooler(t, e.config(map[string]string{"client_tls_sslmode": "require"}))
-	address := net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
-	for _, test := range []struct {
-		offers []string
-		fails  string // the handshake
-		told   string
-	}{
-		{[]string{"postgresql"}, "", "user=encrypted"},
-		{[]string{"h2", "postgresql"}, "", "user=encrypted"},
-		{nil, "", "must offer the protocol postgresql (ALPN)"},
-		{[]string{"http/1.1"}, "no application protocol", ""},
-	} {
-		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: test.offers})
-		if err == nil {
-			defer conn.Close()
-			_, err = conn.Write(wire.AppendStartup(nil, [][2]string{{"user", "encrypted"}, {"database", "postgres"}}))
-		}
-		if test.fails != "" {
-			if err == nil || !strings.Contains(err.Error(), test.fails) {
-				t.Errorf("%q: %v, want %s", test.offers, err, test.fails)
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		answer := make([]byte, 1)
-		if _, err := io.ReadFull(conn, answer); err != nil || (answer[0] == 'E') != (test.told != "user=encrypted") {
-			t.Errorf("%q: answer %q, %v", test.offers, answer, err)
-		}
-		wantLog(t, p, test.told)
 	}
 }
