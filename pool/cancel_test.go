@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +124,81 @@ func TestCancelOfAnUnnamedStatement(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCancelKeepsTheServer: from the moment when a request is sent until Postgres
+// has dealt with it, nobody else gets the server; and if that can't be known,
+// nobody ever does.
+func TestCancelKeepsTheServer(t *testing.T) {
+	for name, test := range map[string]struct {
+		fails   error
+		running bool // the query, when it is known what became of the request
+	}{
+		"done":                   {nil, false},
+		"unknown":                {errors.New("timeout"), false},
+		"unknown, and it is run": {errors.New("timeout"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, a := newStage(t, "")
+			key := s.connect().startup("user", "alice", "database", "app").wantKey()
+			c := s.clients[1]
+			c.send(ask("select pg_sleep(10)"))
+			b := s.join()
+			s.pass(time.Second)
+			s.dialer.await, s.dialer.fails = true, test.fails
+			s.cancelRequest(key)
+			if len(s.dialer.sent) != 1 || len(s.dialer.held) != 1 {
+				t.Fatalf("sent %q", s.dialer.sent)
+			}
+			s.server.out = nil
+			b.send(ask("select 1"))
+			if !test.running {
+				s.answers(done, idle)
+				c.gets(done, idle)
+			}
+			s.asked(nil)
+			s.dialer.held[0]()
+			s.settle()
+			if test.fails == nil {
+				s.asked(ask("select 1"))
+				s.answers(done, idle)
+				b.gets(done, idle)
+				a.leave()
+				return
+			}
+			if s.asked(nil); !s.server.closed {
+				t.Error("the server is not closed")
+			}
+			if test.running {
+				c.wantError("cancel request of unknown outcome")
+			}
+			n := len(s.loop.conns)
+			s.serve()
+			s.server = s.loop.conns[n]
+			s.asked(ask("select 1"))
+		})
+	}
+}
+
+// TestCancelOfAWaiter: who waits is told at once, and waits no more.
+func TestCancelOfAWaiter(t *testing.T) {
+	s, a := newStage(t, "")
+	b := s.connect().startup("user", "alice", "database", "app")
+	key := b.wantKey()
+	a.send(ask("begin"))
+	s.answers(tag("BEGIN"), wire.AppendReadyForQuery(nil, wire.TxOpen))
+	b.send(ask("select 1"))
+	c := s.join()
+	c.send(ask("select 2"))
+	s.cancelRequest(key).wantSilence()
+	if got := types(b.read()); got != "EZ" {
+		t.Fatalf("the client got %q", got)
+	}
+	s.server.out = nil
+	a.send(ask("commit"))
+	s.answers(tag("COMMIT"), idle)
+	s.asked(join(ask("commit"), ask("select 2"))) // and not the query that was cancelled
+	s.answers(done, idle)
+	c.gets(done, idle)
+	b.gets()
 }

@@ -107,6 +107,58 @@ func TestServedDuringFarewell(t *testing.T) {
 	}
 }
 
+// TestFarewellForAnother: while one server says goodbye for a client of another
+// pool, no second one is closed for the same client.
+func TestFarewellForAnother(t *testing.T) {
+	w := newWorld(t, "auth_type = trust\npool_mode = transaction\nmax_db_connections = 2\nplan = gold\n"+
+		"[plans]\ngold = max_server_connections=9", "")
+	var servers []*fakeConn
+	for _, user := range []string{"alice", "hash"} {
+		c := w.connect().startup("user", user, "database", "app")
+		servers = append(servers, w.servesNext())
+		w.reply(servers[len(servers)-1], live())
+		c.wantWelcome()
+	}
+	c := w.connect().startup("user", "watch", "database", "app")
+	w.pass(time.Second)
+	if !servers[0].closed || servers[1].closed || len(w.dialer.done) > 0 {
+		t.Fatalf("closed: %v, %v; %d logins", servers[0].closed, servers[1].closed, len(w.dialer.done))
+	}
+	endFarewells(w.loop)
+	w.settle()
+	w.reply(w.servesNext(), live())
+	c.wantWelcome()
+}
+
+// TestFarewellIsBounded: a server that never ends, as on a machine that is gone,
+// keeps its slot for so long and no longer.
+func TestFarewellIsBounded(t *testing.T) {
+	query := wire.AppendQuery(nil, "select 1")
+	w := newFarewell(t, func(*pool.Options) {})
+	a, b := w.client(), w.client()
+	first := w.servesNext()
+	w.reply(first, live())
+	for _, c := range []*client{a, b} {
+		c.wantWelcome()
+		c.send(query)
+	}
+	w.reply(w.servesNext(), join(done, idle))
+	w.reply(first, join(done, idle))
+
+	r := w.client("replication", "true")
+	farewells := w.loop.farewells()
+	w.pass(wire.Linger - time.Millisecond)
+	if len(farewells) != 1 || len(w.dialer.done) > 0 {
+		t.Fatalf("%d servers say goodbye, and %d are opened meanwhile", len(farewells), len(w.dialer.done))
+	}
+	w.pass(time.Millisecond)
+	if !farewells[0].closed {
+		t.Error("the connection stays open")
+	}
+	w.serve()
+	r.wantWelcome()
+}
+
 // TestFarewellAcrossLoops: on one loop the oldest client waits for the end of a
 // farewell, and on another one a younger client for a server. The next one that
 // is released goes to that, and not to and fro between the loops.

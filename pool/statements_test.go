@@ -419,6 +419,70 @@ func TestUnnamedStatement(t *testing.T) {
 	gone()
 }
 
+// TestUnnamedStatementOnce: what a batch has left prepared is told to one server
+// more at most, wherever its Bind comes first. It is not kept for a second one.
+func TestUnnamedStatementOnce(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"here": false, "elsewhere": true} {
+		t.Run(name, func(t *testing.T) {
+			s, a := newStage(t, "")
+			b := s.join()
+			others := func() {
+				b.send(join(parse("", "select 'b'"), bind(""), execute, sync))
+				s.answers(reply('1', '2'), done, idle)
+				s.server.out = nil
+			}
+			a.send(join(parse("", "select 'a'"), sync))
+			s.answers(reply('1'), idle)
+			if s.server.out = nil; elsewhere {
+				others()
+			}
+			a.send(join(bind(""), execute, sync))
+			if elsewhere {
+				s.asked(join(parse("", "select 'a'"), bind(""), execute, sync))
+				s.answers(reply('1', '2'), done, idle)
+			} else {
+				s.asked(join(bind(""), execute, sync))
+				s.answers(reply('2'), done, idle)
+			}
+			others()
+			a.send(join(bind(""), execute, sync))
+			s.asked(join(bind("PGBOUNCER_0"), execute, sync))
+		})
+	}
+}
+
+// TestUnnamedStatementOutlivesErrors: an error costs the unnamed statement only if
+// that was to be replaced in the same batch.
+func TestUnnamedStatementOutlivesErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		asks []byte
+		kept bool
+	}{
+		"Bind of another":      {join(bind("never"), sync), true},
+		"Parse of a name":      {join(parse("mine", "nonsense"), sync), true},
+		"Parse":                {join(parse("", "nonsense"), sync), false},
+		"Parse that is passed": {join(bind("never"), parse("", "select 2"), sync), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, a := newStage(t, "")
+			b := s.join()
+			a.send(join(parse("", "select 'a'"), sync))
+			s.answers(reply('1'), idle)
+			a.send(test.asks)
+			s.answers(failed, idle)
+			b.send(join(parse("", "select 'b'"), bind(""), execute, sync))
+			s.answers(reply('1', '2'), done, idle)
+			s.server.out = nil
+			a.send(join(bind(""), execute, sync))
+			if test.kept {
+				s.asked(join(parse("", "select 'a'"), bind(""), execute, sync))
+			} else {
+				s.asked(join(bind("PGBOUNCER_0"), execute, sync))
+			}
+		})
+	}
+}
+
 // TestUnnamedStatementOfBefore: a server that has what its client prepared there
 // once does not pass it off as what the client has prepared elsewhere since.
 func TestUnnamedStatementOfBefore(t *testing.T) {

@@ -194,9 +194,10 @@ type fakeDialer struct {
 	asked []dial.Request
 	done  []func(*dial.Session, error)
 
-	hold  bool         // Cancel waits
-	fails error        // of Cancel
-	held  []func()     // the cancel requests that do
+	hold  bool         // Cancel waits before it sends anything
+	await bool         // and when it has
+	fails error        // of Cancel; if it awaits, what becomes of what was sent
+	held  []func()     // the cancel requests that wait
 	sent  []string     // cancel requests: host, port and key
 	last  dial.Request // where the last one went
 }
@@ -205,10 +206,10 @@ func (d *fakeDialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 	d.asked, d.done = append(d.asked, r), append(d.done, done)
 }
 
-// Cancel waits for the test if hold is set. What is sent is noted.
+// Cancel waits for the test if hold or await is set. What is sent is noted.
 func (d *fakeDialer) Cancel(r dial.Request, host string, key []byte, _ time.Duration, ready func(func(bool)), done func(error)) {
 	run := func() {
-		if d.fails != nil {
+		if d.fails != nil && !d.await {
 			done(d.fails)
 			return
 		}
@@ -217,6 +218,10 @@ func (d *fakeDialer) Cancel(r dial.Request, host string, key []byte, _ time.Dura
 				d.sent, d.last = append(d.sent, fmt.Sprintf("%s:%d %x", host, r.Port, key)), r
 			}
 		})
+		if d.await {
+			d.held = append(d.held, func() { done(d.fails) })
+			return
+		}
 		done(nil)
 	}
 	if !d.hold {
