@@ -69,6 +69,74 @@ var ruleMutations = []mutation{
 		"the other servers of its host are kept", "pool/role.go",
 		"				v.retired = true\n", "				_ = v.retired\n",
 	},
+	{
+		"a cancel request whose outcome is unknown is forgotten", "pool/cancel.go",
+		"if err != nil && v.state != ServerClosed {", "if err != nil && v.state == ServerClosed {",
+	},
+	{
+		"a waiter is not dequeued by its cancel", "pool/cancel.go",
+		"		t.cancelWaiting()\n", "",
+	},
+	{
+		"a farewell gives its slot away at once", "pool/farewell.go",
+		"	if !limited {\n", "	if limited || !limited {\n",
+	},
+	{
+		"a farewell's servers are not counted as leaving", "pool/farewell.go",
+		"	q.count(0, 1)\n	f.seat.count(0, 0, 1)\n", "",
+	},
+	{
+		"several servers say goodbye for one client", "pool/slots.go",
+		"if other.leaving > 0 {", "if other.leaving < 0 {",
+	},
+	{
+		"a farewell never ends", "pool/farewell.go",
+		"		if now >= f.until {\n", "		if now < f.until-f.until {\n",
+	},
+	{
+		"a drain ends a client before its turn", "pool/drain.go",
+		"c.betweenTransactions() && c.w.now() >= d.turn(c.id)", "c.betweenTransactions()",
+	},
+	{
+		"a drain ends a client that logs in before its turn", "pool/drain.go",
+		"now >= d.turn(c.id) && !c.login.console", "!c.login.console",
+	},
+	{
+		"a drain ends a client that waits for its welcome before its turn", "pool/drain.go",
+		"c.lookup() == nil && now >= d.turn(c.id)", "c.lookup() == nil",
+	},
+	{
+		"a drain ends a client whose input is half sent", "pool/drain.go",
+		"c.held != nil || c.remain > 0 ||", "c.remain > 0 ||",
+	},
+	{
+		"a drain ends a client whose message is passing through", "pool/drain.go",
+		"c.held != nil || c.remain > 0 ||", "c.held != nil ||",
+	},
+	{
+		"servers do not follow their pool to another plan", "pool/seat.go",
+		"		if t.place == server {\n", "		if t.place == server && t.open == 0 {\n",
+	},
+	{
+		"what is left of a removed entry keeps the plan of before", "pool/seat.go",
+		"			left.Plan = cmp.Or(p.Snapshot().Plans[left.Plan.Name], left.Plan)\n", "			left.Plan = cmp.Or(left.Plan, left.Plan)\n",
+	},
+	{
+		"an unnamed statement is lost by any error", "pool/unnamed.go",
+		"	if !l.lostBare {\n", "	if l.n < 0 {\n",
+	},
+	{
+		"an unnamed statement is found twice elsewhere", "pool/unnamed.go",
+		"		v.bindBare(msg)\n		c.forget(\"\")\n	}\n", "		v.bindBare(msg)\n	}\n",
+	},
+	{
+		"an unnamed statement is found twice", "pool/unnamed.go",
+		"		v.bindBare(msg)\n		c.forget(\"\")\n		return nil\n", "		v.bindBare(msg)\n		return nil\n",
+	},
+	{
+		"a batch is not asked again if the server says something of itself", "pool/reply.go",
+		" && v.pending != askingAgain {", " {",
+	},
 }
 
 // TestRuleMutations is TestMutations for those.

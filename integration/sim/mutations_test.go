@@ -218,7 +218,7 @@ func testMutations(t *testing.T, list []mutation, noticed *regexp.Regexp, args .
 		t.Skip("no -mutations")
 	}
 	dir := t.TempDir()
-	for _, part := range []string{"go.mod", "go.sum", "wire", "auth", "configs", "pool", "integration/sim"} {
+	for _, part := range []string{"go.mod", "go.sum", "wire", "auth", "configs", "pool", "integration/sim", "integration/certificates"} {
 		copyTree(t, filepath.Join("../..", part), filepath.Join(dir, part))
 	}
 	for _, m := range list {
