@@ -29,12 +29,22 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 		}
 	}
 	closed := w.books.opening(w, name, r.User, r.Hosts)
+	a := &attempt{unwanted: r.Unwanted}
+	w.attempts = append(w.attempts, a)
 	fail := func(err *dial.LoginError) {
+		if a.over {
+			return
+		}
 		w.tracef("login to %s as %s fails: %v", name, r.User, err)
 		closed()
+		a.end(w)
 		done(nil, err)
 	}
+	a.giveUp = func() { fail(&dial.LoginError{Kind: dial.Canceled, Reason: "server connection closed"}) }
 	w.after(w.between(0, pick(w, time.Millisecond, 10*time.Millisecond, 100*time.Millisecond)), func() {
+		if a.over {
+			return
+		}
 		if w.pg.state == serverMute {
 			left := r.ConnectTimeout
 			if left == 0 {
@@ -68,12 +78,23 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 		}
 		w.tracef("%v: %s as %s", b.k, name, r.User)
 		b.k.onGone = closed
-		w.after(w.between(0, 3*time.Millisecond), func() {
-			if b.k.reset || b.k.eof {
-				b.k.closeByPooler(true)
-				done(nil, &dial.LoginError{Kind: dial.ServerCrashed, Reason: "server conn crashed?"})
+		broken := func(kind dial.Kind, reason string) {
+			if a.over {
 				return
 			}
+			b.k.closeByPooler(true)
+			fail(&dial.LoginError{Kind: kind, Reason: reason})
+		}
+		a.giveUp = func() { broken(dial.Canceled, "server connection closed") }
+		w.after(w.between(0, 3*time.Millisecond), func() {
+			if a.over {
+				return
+			}
+			if b.k.reset || b.k.eof {
+				broken(dial.ServerCrashed, "server conn crashed?")
+				return
+			}
+			a.end(w)
 			s := &dial.Session{Socket: socketFor(b.k, 5432), Key: b.key, Name: r.Hosts[0], Host: r.Hosts[0]}
 			s.Proof = auth.Proof{Asked: true, Secret: r.Secret}
 			s.Params = append(s.Params,
@@ -91,6 +112,34 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			b.kick()
 		})
 	})
+}
+
+// attempt is a login to a server that is under way.
+type attempt struct {
+	unwanted <-chan struct{} // closed when nobody wants it any more
+	giveUp   func()
+	leaving  bool // giveUp is under way
+	over     bool
+}
+
+// end takes a out of those that are under way.
+func (a *attempt) end(w *World) {
+	a.over = true
+	w.attempts = slices.DeleteFunc(w.attempts, func(o *attempt) bool { return o == a })
+}
+
+// dropUnwanted gives up the logins that nobody wants any more, soon.
+func (w *World) dropUnwanted() {
+	for _, a := range w.attempts {
+		select {
+		case <-a.unwanted:
+			if !a.leaving {
+				a.leaving = true
+				w.after(w.between(0, 3*time.Millisecond), func() { a.giveUp() })
+			}
+		default:
+		}
+	}
 }
 
 var (

@@ -33,6 +33,7 @@ type World struct {
 	clients  []*client
 	operator *operator
 	books    books
+	attempts []*attempt
 
 	chores  chores
 	calm    bool // no more faults
@@ -131,6 +132,7 @@ func (w *World) step(until wire.Time) bool {
 	e.run()
 	w.current = nil
 	w.settle()
+	w.dropUnwanted()
 	for _, l := range w.loops {
 		l.schedule()
 	}
