@@ -37,6 +37,9 @@ type backend struct {
 	running *running
 	copy    *copying
 
+	signals int // cancel requests that were sent, and have not come yet
+	meant   int // the client that they are for, 0 while it has not begun
+
 	prepared map[string]*prepared
 	portals  map[string]*portal
 

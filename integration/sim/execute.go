@@ -99,6 +99,7 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 	w := b.pg.w
 	b.last = s.tag
 	b.checkOwner(s)
+	b.checkMeant(s.tag)
 	if b.status == wire.TxFailed && s.verb != "commit" && s.verb != "rollback" {
 		then(aborted(s))
 		return

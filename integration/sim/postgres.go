@@ -215,14 +215,40 @@ func (b *backend) rests() bool {
 const underway = 45 * time.Millisecond
 
 // cancelSent checks that a cancel request which is sent now does not come before
-// the session can have begun with the query that it is for: it would be lost.
+// the session can have begun with the query that it is for: it would be lost. It
+// notes whom it is for.
 func (p *Postgres) cancelSent(key []byte) {
 	b := p.byKey(key)
-	if b == nil || b.running != nil || b.copy != nil || b.saved != nil {
+	if b == nil {
+		return
+	}
+	b.signals++
+	switch {
+	case b.running != nil:
+		b.meant = b.running.tag.client
+	case b.copy != nil:
+		b.meant = b.copy.s.tag.client
+	case b.saved != nil:
+		b.meant = b.last.client
+	}
+	if b.running != nil || b.copy != nil || b.saved != nil {
 		return
 	}
 	if age := p.w.now.Sub(b.k.asked); len(b.in)+len(b.k.out) > 0 && age < underway {
 		p.w.failf("%v is sent a cancel request for what it was asked %v ago, and has not begun with", b.k, age)
+	}
+}
+
+// checkMeant checks that a session to which a cancel request is on its way begins
+// with nothing of a client that it is not meant for. Whether that was told what
+// became of it does not matter: the signal comes when it comes.
+func (b *backend) checkMeant(t tag) {
+	switch {
+	case b.signals == 0 || t.client == 0:
+	case b.meant == 0:
+		b.meant = t.client
+	case b.meant != t.client:
+		b.pg.w.failf("%v begins with %v, and may be hit by a cancel request for client %d", b.k, t, b.meant)
 	}
 }
 
@@ -251,6 +277,9 @@ func (p *Postgres) cancel(key []byte) {
 	b := p.byKey(key)
 	if b == nil {
 		return
+	}
+	if b.signals--; b.signals == 0 {
+		b.meant = 0
 	}
 	switch {
 	case b.running != nil:

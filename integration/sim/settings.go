@@ -293,6 +293,10 @@ func (s *settings) change(w *World) {
 	for _, name := range slices.Sorted(maps.Keys(s.plans)) {
 		s.plans[name]["max_server_connections"] = pick(w, "2", "3", "4", "6")
 	}
+	if len(s.plans) > 0 && w.chance(3) { // another plan
+		s.databases["a"]["plan"] = pick(w, "none", "auto", "gold", "free")
+		s.main["plan"] = pick(w, "none", "auto", "gold", "gold")
+	}
 	if w.chance(4) { // other servers
 		s.databases["a"]["host"] = pick(w, "a.1", "a.2", "a.1,a.2")
 	}
