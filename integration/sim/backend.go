@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -30,6 +31,7 @@ type backend struct {
 	status wire.TxStatus
 	skip   bool // ignores everything up to a Sync
 
+	deaf       bool     // it is never heard of again when it is told to end
 	terminated bool     // by the administrator
 	hup        bool     // the server's configuration has changed
 	later      [][]byte // what is to be said between two messages
@@ -144,6 +146,19 @@ func (b *backend) exit() {
 	b.flush()
 	b.pg.remove(b)
 	b.k.hangUp()
+}
+
+// vanish is exit on a machine that is lost in this moment: nobody hears of it.
+// The pooler must not wait for that for ever.
+func (b *backend) vanish() {
+	w := b.pg.w
+	b.over = true
+	b.pg.remove(b)
+	w.after(wire.Linger+2*pool.TickEvery, func() {
+		if !b.k.shut {
+			w.failf("%v: was told to end, and nobody has given it up", b.k)
+		}
+	})
 }
 
 // fatal ends the session with an error.
@@ -274,6 +289,10 @@ func (b *backend) message(typ byte, body []byte) {
 	case wire.CopyData, wire.CopyDone, wire.CopyFail:
 		// A frontend that goes on after a COPY has failed.
 	case wire.Terminate:
+		if b.deaf && !b.pg.w.calm {
+			b.vanish()
+			return
+		}
 		b.exit()
 	default:
 		b.fatal("08P01", fmt.Sprintf("invalid frontend message type %d", typ))

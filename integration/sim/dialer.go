@@ -145,6 +145,7 @@ func (w *World) dropUnwanted() {
 var (
 	errCancelTimeout = errors.New("timeout")
 	errCancelRefused = errors.New("connection refused")
+	errCancelBroken  = errors.New("connection reset by peer")
 )
 
 // Cancel implements pool.Dialer.
@@ -191,6 +192,10 @@ func (d dialer) Cancel(r dial.Request, host string, key []byte, timeout time.Dur
 			}
 			w.tracef("cancel request to %x: sent", key)
 			w.pg.cancelSent(key)
+			if !w.calm && w.chance(6) { // the connection breaks, and the request is on its way
+				slow = 300 * time.Millisecond
+				w.after(w.between(0, time.Millisecond), func() { end(errCancelBroken) })
+			}
 			w.after(w.between(0, slow), func() {
 				w.pg.cancel(key)
 				w.after(w.between(0, time.Millisecond), func() { end(nil) })

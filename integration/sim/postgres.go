@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"strconv"
@@ -96,6 +97,7 @@ func (p *Postgres) accept(r *dial.Request, entry string) (*backend, *dial.LoginE
 			b.gucs[i].value, b.gucs[i].explicit = v, true
 		}
 	}
+	b.deaf = w.set.faults > 0 && w.chance(8)
 	b.start = slices.Clone(b.gucs)
 	b.told = slices.Clone(b.gucs)
 	b.k = w.dial("backend "+strconv.Itoa(int(b.pid)), b, w.drawPace(false))
@@ -267,6 +269,38 @@ func (p *Postgres) mustStop(c *client) {
 			}
 		})
 	}
+}
+
+// mustDequeue expects that a request of c's which waits in the pooler has been
+// cancelled by the cancel request that is sent now, or has come to a session,
+// unless the request to cancel was refused.
+func (p *Postgres) mustDequeue(c *client) {
+	w, lost := p.w, p.w.books.lost
+	if len(c.queue) == 0 || len(c.k.in) > 0 || c.slow || c.abused {
+		return
+	}
+	e := c.queue[0]
+	s := e.statement()
+	waits := func() bool {
+		return c.stage == stageReady && len(c.queue) > 0 && c.queue[0] == e && e.phase == phaseBegin && e.at == 0 && !p.knows(s.tag)
+	}
+	if s == nil || s.tag.client != c.id || !waits() {
+		return
+	}
+	w.after(inTime, func() {
+		if waits() && w.books.lost == lost {
+			w.failf("%v: its request %v still waits, %v after it was cancelled", c.k, s.tag, inTime)
+		}
+	})
+}
+
+// knows reports whether a session has begun with a statement, or it is on the way
+// to one.
+func (p *Postgres) knows(t tag) bool {
+	text := []byte(t.String())
+	return slices.ContainsFunc(p.backends, func(b *backend) bool {
+		return b.last == t || bytes.Contains(b.in, text) || b.k.conn != nil && len(b.k.conn.queue) > 0 || len(b.k.out) > 0
+	})
 }
 
 // inTime is how long a cancel request may take to stop a query.

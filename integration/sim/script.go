@@ -175,7 +175,10 @@ func (c *client) perhapsCancel(d time.Duration) bool {
 	w.after(w.between(0, d), func() {
 		if c.stage == stageReady {
 			c.cancels++
-			w.requestCancel(c.key, c.k.name, func() { w.pg.mustStop(c) })
+			w.requestCancel(c.key, c.k.name, func() {
+				w.pg.mustStop(c)
+				w.pg.mustDequeue(c)
+			})
 		}
 	})
 	return true
@@ -416,7 +419,7 @@ func (c *client) transaction() {
 }
 
 // apart parses the unnamed statement in one batch, once or twice, and binds it in
-// the next, as lib/pq does.
+// the next, as lib/pq does. An error between them leaves it alone.
 func (c *client) apart() {
 	var s *stmt
 	for range 1 + c.w.rng.IntN(2) {
@@ -424,6 +427,12 @@ func (c *client) apart() {
 			if s = c.parse("", fmt.Sprintf("select %v", c.tag())); c.w.chance(2) {
 				c.describe('S', "", s)
 			}
+			c.sync()
+		})
+	}
+	if c.w.chance(3) {
+		c.wait(func() {
+			c.bind("", "nobody", nil, "26000")
 			c.sync()
 		})
 	}
