@@ -27,6 +27,7 @@ type backend struct {
 	due    bool   // an event that takes a message is under way
 	ended  bool   // the pooler has closed
 	over   bool   // the session has ended
+	onOver func() // told then, if there is any
 	out    []byte // not yet flushed
 	status wire.TxStatus
 	skip   bool // ignores everything up to a Sync

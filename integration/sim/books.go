@@ -32,10 +32,11 @@ func placeOf(hosts []string) string { return strings.Join(slices.Sorted(slices.V
 // opening counts a server that the pooler begins to open, and fails if there
 // was no room for it. closed counts it out again when it is gone, or was not let
 // in.
-func (b *books) opening(w *World, database, user string, hosts []string) (closed func()) {
+func (b *books) opening(w *World, database, user string, hosts []string) (o *opened, closed func()) {
 	snap := w.pooler.Snapshot()
 	entry := func(name string) *configs.Database { return cmp.Or(snap.Database(name), snap.Auto(name)) }
-	conf, o := entry(database), &opened{database, user, placeOf(hosts)}
+	conf := entry(database)
+	o = &opened{database, user, placeOf(hosts)}
 	inPool, inDB, ofUser, ofPlan := 0, 0, 0, 0
 	for _, other := range b.open {
 		if other.database == database {
@@ -54,7 +55,7 @@ func (b *books) opening(w *World, database, user string, hosts []string) (closed
 	b.open = append(b.open, o)
 	closed = func() { b.open = slices.DeleteFunc(b.open, func(other *opened) bool { return other == o }) }
 	if conf == nil {
-		return closed // removed by a reload, and not yet by every loop
+		return o, closed // removed by a reload, and not yet by every loop
 	}
 	if plan := conf.Plan; plan != nil && plan.Budget() > 0 && ofPlan >= plan.Budget() {
 		w.failf("server %d opened for plan %s at %s as %s, whose limit is %d", ofPlan+1, plan.Name, o.place, user, plan.Budget())
@@ -68,7 +69,15 @@ func (b *books) opening(w *World, database, user string, hosts []string) (closed
 	case set.MaxUserConnections > 0 && ofUser >= set.MaxUserConnections:
 		w.failf("server %d opened for user %s, whose limit is %d", ofUser+1, user, set.MaxUserConnections)
 	}
-	return closed
+	return o, closed
+}
+
+// keeps reports whether o, which the pooler has told to end, has to be counted
+// until Postgres has ended it: its entry has a plan with a limit, and leads there.
+func (o *opened) keeps(w *World) bool {
+	snap := w.pooler.Snapshot()
+	conf := cmp.Or(snap.Database(o.database), snap.Auto(o.database))
+	return conf != nil && conf.Plan != nil && conf.Plan.Budget() > 0 && placeOf(conf.Hosts) == o.place
 }
 
 // shares reports whether other, of an entry that is theirs by now (nil: it is

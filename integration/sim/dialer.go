@@ -28,7 +28,7 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			name = param[1]
 		}
 	}
-	closed := w.books.opening(w, name, r.User, r.Hosts)
+	o, closed := w.books.opening(w, name, r.User, r.Hosts)
 	a := &attempt{unwanted: r.Unwanted}
 	w.attempts = append(w.attempts, a)
 	fail := func(err *dial.LoginError) {
@@ -77,7 +77,13 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 			return
 		}
 		w.tracef("%v: %s as %s", b.k, name, r.User)
-		b.k.onGone = closed
+		b.k.onGone = func() {
+			if b.k.shut && !b.k.rude && !b.k.lost && !b.over && o.keeps(w) {
+				b.onOver = closed
+				return
+			}
+			closed()
+		}
 		broken := func(kind dial.Kind, reason string) {
 			if a.over {
 				return

@@ -118,6 +118,9 @@ func (p *Postgres) byKey(key []byte) *backend {
 // remove forgets a session that has ended.
 func (p *Postgres) remove(b *backend) {
 	p.backends = slices.DeleteFunc(p.backends, func(o *backend) bool { return o == b })
+	if b.onOver != nil {
+		b.onOver()
+	}
 }
 
 // reads reports whether a transaction of another session than b reads the table

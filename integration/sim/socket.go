@@ -44,6 +44,7 @@ type socket struct {
 	eof    bool   // the peer has closed
 	reset  bool   // the peer has gone without a word
 	shut   bool   // the pooler has closed
+	rude   bool   // without caring for what the peer has not read
 	lost   bool   // because no descriptor was left
 	hurt   bool   // and the peer may miss bytes
 	gone   bool   // the peer was told so
@@ -277,7 +278,7 @@ func (k *socket) closeByPooler(lose bool) {
 	if k.shut {
 		return
 	}
-	k.shut = true
+	k.shut, k.rude = true, lose
 	if lose && k.w.chance(2) {
 		k.out, k.hurt = nil, true
 	}
