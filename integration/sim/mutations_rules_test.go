@@ -127,11 +127,11 @@ var ruleMutations = []mutation{
 	},
 	{
 		"an unnamed statement is found twice elsewhere", "pool/unnamed.go",
-		"		v.bindBare(msg)\n		c.forget(\"\")\n	}\n", "		v.bindBare(msg)\n	}\n",
+		"		v.bindBare(m)\n		c.forget(\"\")\n	}\n", "		v.bindBare(m)\n	}\n",
 	},
 	{
 		"an unnamed statement is found twice", "pool/unnamed.go",
-		"		v.bindBare(msg)\n		c.forget(\"\")\n		return nil\n", "		v.bindBare(msg)\n		return nil\n",
+		"		v.bindBare(m)\n		c.forget(\"\")\n		return nil\n", "		v.bindBare(m)\n		return nil\n",
 	},
 	{
 		"a batch is not asked again if the server says something of itself", "pool/reply.go",
