@@ -144,6 +144,10 @@ func (b *backend) execute(s *stmt, p *portal, limit int, then func(*pgError)) {
 		}
 		return
 	case "limits":
+		if !w.calm && w.chance(10) {
+			then(&pgError{"42501", "permission denied for view pg_roles"})
+			return
+		}
 		b.limits()
 	case "lookup":
 		b.lookup(p.arg)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ func (o *operator) command(c *client) {
 			return
 		}
 		c.send(wire.AppendQuery(nil, o.draw()), &expect{kind: kindConsole})
+		if w.chance(8) {
+			w.after(w.between(0, 500*time.Millisecond), func() { w.requestCancel(c.key, c.k.name, func() {}) })
+		}
 	})
 }
 
@@ -62,7 +66,14 @@ func (o *operator) draw() string {
 	if o.waiting > 0 || o.paused && w.chance(2) {
 		return pick(w, "resume", "resume", "resume "+db, "enable "+db)
 	}
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(18) {
+	case 11:
+		return "set default_pool_size = " + pick(w, "1", "2", "3", "4")
+	case 12:
+		if w.chance(4) {
+			return "kill"
+		}
+		return "set nothing = 1"
 	case 0:
 		return "pause"
 	case 1:
@@ -156,6 +167,13 @@ func (o *operator) run(done <-chan struct{}, text string) error {
 		return p.SetDisabled(db, true)
 	case "enable":
 		return p.SetDisabled(db, false)
+	case "set":
+		key, value, _ := strings.Cut(db, " = ")
+		err := p.Set(key, value)
+		if err == nil {
+			w.set.main[key] = value
+		}
+		return err
 	case "reload":
 		return p.Reload()
 	case "show":
@@ -179,6 +197,9 @@ func (o *operator) run(done <-chan struct{}, text string) error {
 // reload is Options.Reload.
 func (o *operator) reload(*configs.Snapshot) (*configs.Snapshot, error) {
 	if !o.w.calm {
+		if o.w.chance(10) {
+			return nil, errors.New("a mistake in the file")
+		}
 		o.w.set.change(o.w)
 	}
 	return o.w.set.snapshot()

@@ -173,7 +173,10 @@ func (c *client) perhapsCancel(d time.Duration) bool {
 		d = 500 * time.Millisecond
 	}
 	w.after(w.between(0, d), func() {
-		if c.stage == stageReady {
+		if c.stage != stageReady {
+			return
+		}
+		for range pick(w, 1, 1, 1, 2, 7) { // more than are sent at once
 			c.cancels++
 			w.requestCancel(c.key, c.k.name, func() {
 				w.pg.mustStop(c)
@@ -437,7 +440,14 @@ func (c *client) apart() {
 		})
 	}
 	c.wait(func() {
-		c.bind("", "", s, "")
+		code := ""
+		if c.w.chance(6) { // in this batch or in one of its own
+			code = "26000"
+			if c.closeNamed('S', ""); c.w.chance(2) {
+				c.sync()
+			}
+		}
+		c.bind("", "", s, code)
 		c.execute("", s, 0, 0)
 		c.sync()
 	})

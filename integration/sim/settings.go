@@ -231,7 +231,7 @@ func (s *settings) drawDatabase(w *World, name string) map[string]string {
 		d["user"] = "owner"
 	}
 	if w.chance(6) {
-		d["connect_query"] = pick(w, "select 0/0", "set work_mem='7'", "fail 0/0")
+		d["connect_query"] = pick(w, "select 0/0", "set work_mem='7'", "fail 0/0", "prepare everybodys as select 0/1")
 	}
 	if w.chance(6) {
 		d["load_balance_hosts"] = "disable"
