@@ -14,8 +14,13 @@ import (
 // newFarewell makes a world with room for three servers, two of a pool, where
 // Postgres takes its time to say goodbye.
 func newFarewell(t *testing.T, change func(*pool.Options)) *world {
-	return newWorldWith(t, "auth_type = trust\npool_mode = transaction\ndefault_pool_size = 2\nserver_round_robin = 1\nplan = gold\n"+
-		"[plans]\ngold = max_server_connections=3", "", change)
+	return newFarewellWith(t, "default_pool_size = 2", change)
+}
+
+// newFarewellWith is newFarewell, with what else allows two servers.
+func newFarewellWith(t *testing.T, limit string, change func(*pool.Options)) *world {
+	return newWorldWith(t, "auth_type = trust\npool_mode = transaction\nserver_round_robin = 1\nplan = gold\n"+limit+
+		"\n[plans]\ngold = max_server_connections=3", "", change)
 }
 
 // client is one of alice's, who logs in.
@@ -163,9 +168,15 @@ func TestFarewellIsBounded(t *testing.T) {
 // farewell, and on another one a younger client for a server. The next one that
 // is released goes to that, and not to and fro between the loops.
 func TestFarewellAcrossLoops(t *testing.T) {
+	for _, limit := range []string{"default_pool_size = 2", "max_user_connections = 2", "max_db_connections = 2"} {
+		t.Run(limit, func(t *testing.T) { testFarewellAcrossLoops(t, limit) })
+	}
+}
+
+func testFarewellAcrossLoops(t *testing.T, limit string) {
 	query := wire.AppendQuery(nil, "select 1")
 	other := &fakeLoop{}
-	w := newFarewell(t, func(o *pool.Options) { o.Loops = append(o.Loops, other) })
+	w := newFarewellWith(t, limit, func(o *pool.Options) { o.Loops = append(o.Loops, other) })
 	loops := []*fakeLoop{w.loop, other}
 	tick := func() {
 		for _, l := range loops {
@@ -240,6 +251,10 @@ func TestFarewellAcrossLoops(t *testing.T) {
 	r := come(0, "replication", "true")
 	ask(b)
 	ask(c)
+	if err := w.p.Set("verbose", "1"); err != nil { // after which each loop looks what there is for its waiters
+		t.Fatal(err)
+	}
+	run()
 	for range 2 {
 		if n := answer(); n != 1 {
 			t.Fatalf("%d servers were asked, want the one that is left", n)

@@ -350,6 +350,9 @@ func (s *Shard) supply() {
 	blocked := false
 	for s.firstBut(blocked) != nil {
 		v, c := s.takeIdle(), s.firstBut(blocked)
+		if v == nil && c.awaitsOwn() {
+			blocked = s.blocked && s.w.p.vacating(s.pool) // also while the idle servers are on other loops
+		}
 		if v == nil || c.awaitsWelcome() {
 			break
 		}
