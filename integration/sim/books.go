@@ -13,7 +13,8 @@ type books struct {
 	open      []*opened      // servers, those being opened included
 	crashes   int            // sessions that ended without being asked to
 	kills     int            // KILLs and removed databases
-	lost      int            // cancel requests that did not come through, and need not
+	unheard   int            // cancel requests that the pooler may not have heard, and need not
+	lost      int            // those that did not come through, these included
 	swallowed map[tag]int    // Syncs that a COPY has ignored
 	refused   map[string]int // clients, by what they were told at the end
 	grown     []*Conn        // whose queue has grown in this step

@@ -503,6 +503,7 @@ func (q *canceller) read(p []byte) {
 	}
 	// Before its request has come it is a client that logs in, as others are.
 	told := func(reason string) bool { return strings.Contains(string(p), reason) }
+	q.w.books.unheard++
 	q.w.books.lost++
 	if p[0] != wire.ErrorResponse || !told("connections") && !told("client_login_timeout") && !told("admin forced disconnect") {
 		q.w.failf("%v is told %s", q.k, show(p))

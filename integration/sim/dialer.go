@@ -89,6 +89,7 @@ func (d dialer) Connect(r dial.Request, done func(*dial.Session, error)) {
 				return
 			}
 			b.k.closeByPooler(true)
+			b.exit() // it notices that before it has logged anybody in
 			fail(&dial.LoginError{Kind: kind, Reason: reason})
 		}
 		a.giveUp = func() { broken(dial.Canceled, "server connection closed") }

@@ -136,7 +136,8 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 	if !w.calm && w.set.attachFails && w.chance(100) {
 		w.tracef("%v: attach fails", k)
 		k.lost = true
-		w.books.lost++ // it may have been a cancel request
+		w.books.unheard++ // it may have been a cancel request
+		w.books.lost++
 		k.closeByPooler(false)
 		return nil, errNoDescriptor
 	}

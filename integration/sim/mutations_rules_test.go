@@ -70,16 +70,8 @@ var ruleMutations = []mutation{
 		"				v.retired = true\n", "				_ = v.retired\n",
 	},
 	{
-		"a cancel request whose outcome is unknown is forgotten", "pool/cancel.go",
-		"if err != nil && v.state != ServerClosed {", "if err != nil && v.state == ServerClosed {",
-	},
-	{
 		"a waiter is not dequeued by its cancel", "pool/cancel.go",
 		"		t.cancelWaiting()\n", "",
-	},
-	{
-		"a farewell gives its slot away at once", "pool/farewell.go",
-		"	if !limited {\n", "	if limited || !limited {\n",
 	},
 	{
 		"a farewell's servers are not counted as leaving", "pool/farewell.go",
@@ -88,10 +80,6 @@ var ruleMutations = []mutation{
 	{
 		"several servers say goodbye for one client", "pool/slots.go",
 		"if other.leaving > 0 {", "if other.leaving < 0 {",
-	},
-	{
-		"a farewell never ends", "pool/farewell.go",
-		"		if now >= f.until {\n", "		if now < f.until-f.until {\n",
 	},
 	{
 		"a drain ends a client before its turn", "pool/drain.go",
@@ -122,10 +110,6 @@ var ruleMutations = []mutation{
 		"			left.Plan = cmp.Or(p.Snapshot().Plans[left.Plan.Name], left.Plan)\n", "			left.Plan = cmp.Or(left.Plan, left.Plan)\n",
 	},
 	{
-		"an unnamed statement is lost by any error", "pool/unnamed.go",
-		"	if !l.lostBare {\n", "	if l.n < 0 {\n",
-	},
-	{
 		"an unnamed statement is found twice elsewhere", "pool/unnamed.go",
 		"		v.bindBare(m)\n		c.forget(\"\")\n	}\n", "		v.bindBare(m)\n	}\n",
 	},
@@ -136,6 +120,10 @@ var ruleMutations = []mutation{
 	{
 		"a batch is not asked again if the server says something of itself", "pool/reply.go",
 		" && v.pending != askingAgain {", " {",
+	},
+	{
+		"a slot on its way is forgotten while no server is idle here", "pool/shard.go",
+		"blocked = s.blocked && s.w.p.vacating(s.pool)", "blocked = false",
 	},
 }
 

@@ -187,6 +187,22 @@ var mutations = []mutation{
 		"a buffer is given back before it was read", "pool/client.go",
 		"		c.take(b)\n		c.w.drop(b)\n", "		c.w.drop(b)\n		c.take(b)\n",
 	},
+	{
+		"a cancel request whose outcome is unknown is forgotten", "pool/cancel.go",
+		"if err != nil && v.state != ServerClosed {", "if err != nil && v.state == ServerClosed {",
+	},
+	{
+		"a farewell gives its slot away at once", "pool/farewell.go",
+		"	if !limited {\n", "	if limited || !limited {\n",
+	},
+	{
+		"a farewell never ends", "pool/farewell.go",
+		"		if now >= f.until {\n", "		if now < f.until-f.until {\n",
+	},
+	{
+		"an unnamed statement is lost by any error", "pool/unnamed.go",
+		"	if !l.lostBare {\n", "	if l.n < 0 {\n",
+	},
 }
 
 // TestMutationsApply checks that each rule that is to be broken stands where it is

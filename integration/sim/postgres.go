@@ -278,7 +278,7 @@ func (p *Postgres) mustStop(c *client) {
 // cancelled by the cancel request that is sent now, or has come to a session,
 // unless the request to cancel was refused.
 func (p *Postgres) mustDequeue(c *client) {
-	w, lost := p.w, p.w.books.lost
+	w, unheard := p.w, p.w.books.unheard
 	if len(c.queue) == 0 || len(c.k.in) > 0 || c.slow || c.abused {
 		return
 	}
@@ -291,7 +291,7 @@ func (p *Postgres) mustDequeue(c *client) {
 		return
 	}
 	w.after(inTime, func() {
-		if waits() && w.books.lost == lost {
+		if waits() && w.books.unheard == unheard {
 			w.failf("%v: its request %v still waits, %v after it was cancelled", c.k, s.tag, inTime)
 		}
 	})
