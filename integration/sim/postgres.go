@@ -285,7 +285,8 @@ func (p *Postgres) mustDequeue(c *client) {
 	e := c.queue[0]
 	s := e.statement()
 	waits := func() bool {
-		return c.stage == stageReady && len(c.queue) > 0 && c.queue[0] == e && e.phase == phaseBegin && e.at == 0 && !p.knows(s.tag)
+		told := len(c.in)+len(c.k.out) > 0 || c.k.conn != nil && len(c.k.conn.queue) > 0 // a part of the answer
+		return c.stage == stageReady && len(c.queue) > 0 && c.queue[0] == e && e.phase == phaseBegin && e.at == 0 && !told && !p.knows(s.tag)
 	}
 	if s == nil || s.tag.client != c.id || !waits() {
 		return
