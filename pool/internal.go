@@ -35,6 +35,9 @@ func (inert) Queued() int { return 0 }
 // Pause implements wire.Conn.
 func (inert) Pause() {}
 
+// Hold implements wire.Conn.
+func (inert) Hold() {}
+
 // Resume implements wire.Conn.
 func (inert) Resume() {}
 

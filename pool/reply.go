@@ -289,7 +289,7 @@ func (v *Server) forward(b []byte) {
 	c.conn.Write(b)
 	if c.conn.Queued() > v.shard.w.p.Snapshot().Main.ClientBuffer {
 		v.stalled = true
-		v.conn.Pause()
+		v.conn.Hold()
 	}
 }
 

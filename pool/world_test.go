@@ -318,6 +318,7 @@ type fakeConn struct {
 func (c *fakeConn) Write(p []byte) { c.out = append(c.out, p...) }
 func (c *fakeConn) Queued() int    { return 0 }
 func (c *fakeConn) Pause()         { c.paused = true }
+func (c *fakeConn) Hold()          { c.paused = true }
 func (c *fakeConn) Resume()        { c.paused = false }
 func (c *fakeConn) Close()         { c.closed = true }
 func (c *fakeConn) Abort()         { c.closed = true }

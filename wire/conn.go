@@ -35,6 +35,11 @@ type Conn interface {
 	// no system call as long as the peer stays silent.
 	Pause()
 
+	// Hold is Pause for a peer all of whose bytes matter: that it has closed is
+	// noticed behind the last of them only, which is after Resume. Only where the
+	// socket fails are they handed over without being asked for, and then Closed.
+	Hold()
+
 	// Resume starts reading again. It never calls Data by itself.
 	Resume()
 

@@ -28,6 +28,7 @@ type Conn struct {
 	queue    []byte      // what the kernel did not take
 	state    connState
 	paused   bool
+	held     bool // with paused: the peer's end waits for its last bytes to be read
 	failed   bool // a write failed, and the Handler is not told yet
 	flushDue bool
 }
@@ -167,13 +168,19 @@ func (c *Conn) Queued() int {
 // Pause implements wire.Conn.
 func (c *Conn) Pause() {
 	c.loop.on("Pause")
-	c.paused = true
+	c.paused, c.held = true, false
+}
+
+// Hold implements wire.Conn.
+func (c *Conn) Hold() {
+	c.loop.on("Hold")
+	c.paused, c.held = true, true
 }
 
 // Resume implements wire.Conn.
 func (c *Conn) Resume() {
 	c.loop.on("Resume")
-	c.paused = false
+	c.paused, c.held = false, false
 	if c.state == open {
 		c.s.kickIn()
 	}

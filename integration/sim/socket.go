@@ -175,7 +175,7 @@ func (k *socket) kickIn() {
 	if c.state == lingering && len(k.in) == 0 {
 		return
 	}
-	if c.paused && !k.eof && !k.reset && !c.failed && c.state == open {
+	if c.paused && (!k.eof || c.held) && !k.reset && !c.failed && c.state == open {
 		return
 	}
 	k.inDue = true
@@ -194,11 +194,14 @@ func (k *socket) deliverIn() {
 		return
 	}
 	c.loop.enter()
+	if c.failed && c.held {
+		c.paused, c.held = false, false
+	}
 	switch {
 	case k.reset:
 		c.die(syscall.ECONNRESET)
 		return
-	case c.paused && k.eof:
+	case c.paused && k.eof && !c.held:
 		c.die(io.EOF)
 		return
 	case c.failed && (c.paused || len(k.in) == 0):

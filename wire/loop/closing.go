@@ -88,6 +88,9 @@ func (l *Loop) settle() {
 // message for one, and then tells that it is gone. A broken pipe whose other
 // end had closed before is told as the io.EOF that it is.
 func (c *conn) tellFailure(err error) {
+	if c.flags&held != 0 {
+		c.flags &^= paused | held
+	}
 	if c.state == failed && c.flags&paused == 0 && c.fresh() {
 		c.deliverEarly()
 	}

@@ -37,6 +37,8 @@ const (
 	deaf                           // not watched for reading
 	watching                       // watched for writability: bytes are queued
 	unread                         // the kernel had more bytes when last seen
+	held                           // with paused: the peer's end waits for its last bytes to be read
+	blind                          // with deaf: not watched for the peer's end either
 )
 
 // conn is a socket on a loop. There may be tens of thousands that do nothing,
@@ -135,14 +137,17 @@ func (c *conn) send(p []byte) (sent int, err error) {
 func (c *conn) Queued() int { return c.out.size }
 
 // Pause implements [wire.Conn].
-func (c *conn) Pause() { c.flags |= paused }
+func (c *conn) Pause() { c.flags = c.flags&^held | paused }
+
+// Hold implements [wire.Conn].
+func (c *conn) Hold() { c.flags |= held | paused }
 
 // Resume implements [wire.Conn].
 func (c *conn) Resume() {
 	if c.state != open || c.flags&paused == 0 {
 		return
 	}
-	c.flags &^= paused
+	c.flags &^= paused | held
 	if c.fresh() {
 		c.loop.earlies = append(c.loop.earlies, c)
 	}
@@ -152,14 +157,17 @@ func (c *conn) Resume() {
 // listen watches for bytes again, if that was given up.
 func (c *conn) listen() {
 	if c.flags&deaf != 0 {
-		c.flags &^= deaf
+		c.flags &^= deaf | blind
 		c.watch()
 	}
 }
 
 // watch tells the poller what the socket waits for.
 func (c *conn) watch() {
-	var want readiness
+	want := hangup
+	if c.flags&blind != 0 {
+		want = 0
+	}
 	if c.flags&deaf == 0 {
 		want |= readable
 	}
@@ -198,6 +206,9 @@ func (c *conn) ready(r readiness) {
 	if r&(readable|hangup) == 0 {
 		return
 	}
+	if c.flags&held != 0 && r&broken != 0 {
+		c.Resume()
+	}
 	switch {
 	case c.state == lingering:
 		c.discard()
@@ -207,8 +218,11 @@ func (c *conn) ready(r readiness) {
 		if !c.fresh() { // else the next turn reads it
 			c.read(r&hangup != 0)
 		}
-	case r&hangup != 0:
+	case r&hangup != 0 && c.flags&held == 0:
 		c.die(c.pendingError())
+	case r&hangup != 0:
+		c.flags |= deaf | blind | unread
+		c.watch()
 	case c.flags&deaf == 0:
 		c.flags |= deaf | unread
 		c.watch()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -225,6 +226,52 @@ func TestPausedPeerCloses(t *testing.T) {
 			t.Errorf("closed with %v after %q", h.closed, h.got.String())
 		}
 	}
+}
+
+// What a peer sent before it closed, or broke off, is there for who has held it.
+func TestHeldPeerCloses(t *testing.T) {
+	l := start(t, Options{ReadBuffer: 1 << 10})
+	want := noise(4, 16<<10)
+	begin := func() (*peer, net.Conn) {
+		h, c := connect(t, l)
+		on(t, l, func() {
+			h.conn.Hold()
+			h.onData = func([]byte) { h.conn.Hold() }
+		})
+		if _, err := c.Write(want); err != nil {
+			t.Fatal(err)
+		}
+		return h, c
+	}
+	end := func(h *peer) {
+		t.Helper()
+		h.until(t, "closed", func() bool { return h.closed != nil })
+		if !bytes.Equal(h.got.Bytes(), want) {
+			t.Errorf("%d of %d bytes, closed with %v", h.got.Len(), len(want), h.closed[0])
+		}
+	}
+
+	h, c := begin()
+	c.Close()
+	for seen := 0; seen < len(want); {
+		turns(t, l, 3)
+		on(t, l, func() {
+			if h.got.Len() != seen || h.closed != nil {
+				t.Errorf("%d bytes while held, after %d, closed: %v", h.got.Len(), seen, h.closed)
+			}
+			h.conn.Resume()
+		})
+		h.until(t, "data", func() bool { return h.got.Len() > seen })
+		seen = h.got.Len()
+	}
+	on(t, l, h.conn.Resume)
+	end(h)
+
+	// A socket that can't be written to any more is read without being asked.
+	h, c = begin()
+	c.Close()
+	on(t, l, func() { h.conn.Write([]byte("x")) })
+	end(h)
 }
 
 func TestFairness(t *testing.T) {

@@ -190,7 +190,7 @@ func (l *Loop) Attach(s wire.Socket, h wire.Handler) (wire.Conn, error) {
 	}
 	l.gen++
 	c := &conn{loop: l, h: h, fd: int32(s.FD), slot: l.takeSlot(), gen: l.gen}
-	if err := l.poll.add(s.FD, c.key(), readable); err != nil {
+	if err := l.poll.add(s.FD, c.key(), readable|hangup); err != nil {
 		l.freeSlots = append(l.freeSlots, c.slot)
 		rawClose(s.FD)
 		return nil, err
@@ -383,7 +383,8 @@ type readiness uint8
 const (
 	readable  readiness = 1 << iota
 	writable            // watched only while bytes are queued
-	hangup              // the peer closed, or an error waits; always watched
+	hangup              // the peer closed, or the socket is broken
+	broken              // with hangup: nothing can be sent any more, or an error waits; always watched
 	exclusive           // a listener that several loops share; one of them is woken
 )
 

@@ -66,7 +66,10 @@ func (p *poller) remove(fd int) {
 func (p *poller) forget(int) {}
 
 func (p *poller) ctl(op, fd int, k key, want readiness) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLRDHUP, Fd: k.slot, Pad: int32(k.gen)}
+	ev := unix.EpollEvent{Fd: k.slot, Pad: int32(k.gen)}
+	if want&hangup != 0 {
+		ev.Events |= unix.EPOLLRDHUP
+	}
 	if want&readable != 0 {
 		ev.Events |= unix.EPOLLIN
 	}
@@ -139,8 +142,11 @@ func (p *poller) event(i int) (key, readiness) {
 	if ev.Events&unix.EPOLLOUT != 0 {
 		r |= writable
 	}
-	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if ev.Events&unix.EPOLLRDHUP != 0 {
 		r |= hangup
+	}
+	if ev.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		r |= hangup | broken
 	}
 	return key{ev.Fd, uint32(ev.Pad)}, r
 }

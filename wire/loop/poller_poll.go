@@ -82,7 +82,10 @@ func (p *poller) forget(fd int) { p.remove(fd) }
 
 // pollEvents translates what a descriptor is watched for.
 func pollEvents(want readiness) int16 {
-	events := int16(pollHangup)
+	events := int16(0)
+	if want&hangup != 0 {
+		events |= pollHangup
+	}
 	if want&readable != 0 {
 		events |= unix.POLLIN
 	}
@@ -126,8 +129,11 @@ func (p *poller) wait(d, _ time.Duration) int {
 		if got&unix.POLLOUT != 0 {
 			r |= writable
 		}
-		if got&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL|pollHangup) != 0 {
+		if got&pollHangup != 0 {
 			r |= hangup
+		}
+		if got&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
+			r |= hangup | broken
 		}
 		p.found = append(p.found, event{p.keys[i], r})
 	}
