@@ -133,7 +133,8 @@ func (w *Worker) cancel(r *cancel, from *Worker, t *Client) (reason string) {
 		s.cancelEarly = append(s.cancelEarly, queuedCancel{r, from})
 		return ""
 	}
-	return s.cancelUnderway(r, from, max(t.queryStart, t.server.since))
+	// A query may come in pieces, and behind others: then its server has it only now.
+	return s.cancelUnderway(r, from, max(t.queryStart, t.server.since, t.lastPacket))
 }
 
 // cancelUnderway has r sent as soon as the query, which the server was sent at

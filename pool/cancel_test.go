@@ -86,6 +86,26 @@ func TestCancelOfAYoungQuery(t *testing.T) {
 	}
 }
 
+// TestCancelOfAQueryInPieces has a request come right after the last piece of its
+// query, which had begun long before, and behind another.
+func TestCancelOfAQueryInPieces(t *testing.T) {
+	s, _ := newStage(t, "")
+	b := s.connect().startup("user", "alice", "database", "app")
+	key := b.wantKey()
+	query := join(parse("", "select 1"), sync, ask("select pg_sleep(10)"))
+	b.send(query[:len(query)-5])
+	s.pass(time.Second)
+	b.send(query[len(query)-5:])
+	s.cancelRequest(key)
+	if len(s.dialer.sent) > 0 {
+		t.Fatalf("sent %q before the server can have begun with the query", s.dialer.sent)
+	}
+	s.pass(time.Second)
+	if len(s.dialer.sent) != 1 {
+		t.Errorf("sent %q", s.dialer.sent)
+	}
+}
+
 // TestCancelOfAnUnnamedStatement cancels requests that wait for a server. Like any
 // that fails, one that would have prepared the unnamed statement leaves none.
 func TestCancelOfAnUnnamedStatement(t *testing.T) {
