@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgweir/pgweir/configs"
 	"github.com/pgweir/pgweir/pool"
 	"github.com/pgweir/pgweir/pool/dial"
 	"github.com/pgweir/pgweir/wire"
@@ -133,6 +134,43 @@ func TestFarewellForAnother(t *testing.T) {
 	w.settle()
 	w.reply(w.servesNext(), live())
 	c.wantWelcome()
+}
+
+// TestFarewellOfARemovedPool is the same where the server that says goodbye is of an
+// entry that a RELOAD has taken out of the file meanwhile.
+func TestFarewellOfARemovedPool(t *testing.T) {
+	const settings = "auth_type = any\npool_mode = transaction\nmax_user_connections = 2\nplan = gold\n" +
+		"[plans]\ngold = max_server_connections=9"
+	w := newWorldWith(t, settings, "a = host=db user=owner\nb = host=db user=owner\nc = host=db user=owner", func(o *pool.Options) {
+		o.Reload = func(*configs.Snapshot) (*configs.Snapshot, error) {
+			return configs.Parse("test", "[databases]\nb = host=db user=owner\nc = host=db user=owner\n[pgbouncer]\n"+settings+"\n")
+		}
+	})
+	var servers []*fakeConn
+	for _, database := range []string{"a", "b"} {
+		c := w.connect().startup("user", "alice", "database", database)
+		servers = append(servers, w.servesNext())
+		w.reply(servers[len(servers)-1], live())
+		c.wantWelcome()
+	}
+	w.outside(func() {
+		if err := w.p.Kill("a"); err != nil {
+			t.Error(err)
+		}
+	})
+	w.reload()
+	c := w.connect().startup("user", "alice", "database", "c")
+	w.pass(time.Second)
+	if !servers[0].closed || servers[1].closed || len(w.dialer.done) > 0 {
+		t.Fatalf("closed: %v, %v; %d logins", servers[0].closed, servers[1].closed, len(w.dialer.done))
+	}
+	endFarewells(w.loop)
+	w.settle()
+	w.reply(w.servesNext(), live())
+	c.wantWelcome()
+	if servers[1].closed {
+		t.Error("two servers were closed for one client")
+	}
 }
 
 // TestFarewellIsBounded: a server that never ends, as on a machine that is gone,

@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"slices"
-
 	"github.com/pgweir/pgweir/wire"
 )
 
@@ -55,11 +53,8 @@ func (s *Shard) checkServed() {
 		bug("%v is held by %v, would have to wait for %v, and would not hear that it is over", s, s.held, h)
 	}
 	if h.evicts() && h == s.held { // else another limit holds it too
-		among := q.db.pools
-		if h == WaitUser {
-			among = q.user.pools
-		}
-		if slices.ContainsFunc(among, func(q *Pool) bool { return q.leaving > 0 }) {
+		among, leaving := s.w.p.sharingLocked(q, h)
+		if leaving {
 			return // a slot will be free soon
 		}
 		for _, other := range among {

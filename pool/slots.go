@@ -195,21 +195,37 @@ func (p *Pooler) wakeStarved() {
 	}
 }
 
+// sharingLocked are the pools that share the limit h with q, q among them. leaving
+// tells whether any server takes its leave that counts there, also one of a pool
+// that was removed.
+func (p *Pooler) sharingLocked(q *Pool, h WaitReason) (among []*Pool, leaving bool) {
+	among = q.db.pools
+	if h == WaitUser {
+		among = q.user.pools
+	}
+	for _, other := range among {
+		leaving = leaving || other.leaving > 0
+	}
+	for key, s := range p.retired.pools {
+		if key.database == q.db.Name && h == WaitDatabase || key.user == q.user.Name && h == WaitUser {
+			leaving = leaving || s.leaving > 0
+		}
+	}
+	return among, leaving
+}
+
 // victim is the lane of the server that has been idle for longest among those of
 // other pools that share the limit h with q, nil if none is idle.
 func (p *Pooler) victim(q *Pool, h WaitReason) *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	among := q.db.pools
-	if h == WaitUser {
-		among = q.user.pools
+	among, leaving := p.sharingLocked(q, h)
+	if leaving {
+		return nil // a slot will be free soon
 	}
 	var found *lane
 	var oldest int64
 	for _, other := range among {
-		if other.leaving > 0 {
-			return nil // a slot will be free soon
-		}
 		if other == q {
 			continue // what it has is checked, or comes over
 		}
