@@ -79,7 +79,11 @@ var ruleMutations = []mutation{
 	},
 	{
 		"several servers say goodbye for one client", "pool/slots.go",
-		"if other.leaving > 0 {", "if other.leaving < 0 {",
+		"leaving || other.leaving > 0", "leaving || other.leaving < 0",
+	},
+	{
+		"a server of a removed pool that says goodbye is forgotten", "pool/slots.go",
+		"leaving || s.leaving > 0", "leaving || s.leaving < 0",
 	},
 	{
 		"a drain ends a client before its turn", "pool/drain.go",
