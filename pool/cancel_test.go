@@ -66,6 +66,19 @@ func TestCancelAsTheSession(t *testing.T) {
 	}
 }
 
+// cancelsLater has a request come right after its query was sent.
+func (s *stage) cancelsLater(key string) {
+	s.t.Helper()
+	s.cancelRequest(key)
+	if len(s.dialer.sent) > 0 {
+		s.t.Fatalf("sent %q before the server can have begun with the query", s.dialer.sent)
+	}
+	s.pass(time.Second)
+	if len(s.dialer.sent) != 1 {
+		s.t.Errorf("sent %q", s.dialer.sent)
+	}
+}
+
 // TestCancelOfAYoungQuery has a request come right after its query was sent, for
 // which a server had to be set up first: it waits as if there had been no setting.
 func TestCancelOfAYoungQuery(t *testing.T) {
@@ -76,14 +89,7 @@ func TestCancelOfAYoungQuery(t *testing.T) {
 	b.send(wire.AppendQuery(nil, "select pg_sleep(10)"))
 	s.pass(time.Second) // which the parameters take
 	s.answers(wire.AppendCommandComplete(nil, "SET"), wire.AppendParameterStatus(nil, "application_name", "other"), idle)
-	s.cancelRequest(key)
-	if len(s.dialer.sent) > 0 {
-		t.Fatalf("sent %q before the server can have begun with the query", s.dialer.sent)
-	}
-	s.pass(time.Second)
-	if len(s.dialer.sent) != 1 {
-		t.Errorf("sent %q", s.dialer.sent)
-	}
+	s.cancelsLater(key)
 }
 
 // TestCancelOfAQueryInPieces has a request come right after the last piece of its
@@ -96,14 +102,7 @@ func TestCancelOfAQueryInPieces(t *testing.T) {
 	b.send(query[:len(query)-5])
 	s.pass(time.Second)
 	b.send(query[len(query)-5:])
-	s.cancelRequest(key)
-	if len(s.dialer.sent) > 0 {
-		t.Fatalf("sent %q before the server can have begun with the query", s.dialer.sent)
-	}
-	s.pass(time.Second)
-	if len(s.dialer.sent) != 1 {
-		t.Errorf("sent %q", s.dialer.sent)
-	}
+	s.cancelsLater(key)
 }
 
 // TestCancelOfAnUnnamedStatement cancels requests that wait for a server. Like any

@@ -113,27 +113,44 @@ func TestServedDuringFarewell(t *testing.T) {
 	}
 }
 
-// TestFarewellForAnother: while one server says goodbye for a client of another
-// pool, no second one is closed for the same client.
-func TestFarewellForAnother(t *testing.T) {
-	w := newWorld(t, "auth_type = trust\npool_mode = transaction\nmax_db_connections = 2\nplan = gold\n"+
-		"[plans]\ngold = max_server_connections=9", "")
-	var servers []*fakeConn
-	for _, user := range []string{"alice", "hash"} {
-		c := w.connect().startup("user", user, "database", "app")
+// serveEach lets a client in for each startup packet, by a server of its own, and
+// returns the servers.
+func (w *world) serveEach(startups ...[]string) (servers []*fakeConn) {
+	w.t.Helper()
+	for _, params := range startups {
+		c := w.connect().startup(params...)
 		servers = append(servers, w.servesNext())
 		w.reply(servers[len(servers)-1], live())
 		c.wantWelcome()
 	}
-	c := w.connect().startup("user", "watch", "database", "app")
+	return servers
+}
+
+// inPlaceOfOne has a client come for whom there is room when the first of two
+// servers has said goodbye: no second one is closed for the same client.
+func (w *world) inPlaceOfOne(servers []*fakeConn, params ...string) {
+	w.t.Helper()
+	c := w.connect().startup(params...)
 	w.pass(time.Second)
 	if !servers[0].closed || servers[1].closed || len(w.dialer.done) > 0 {
-		t.Fatalf("closed: %v, %v; %d logins", servers[0].closed, servers[1].closed, len(w.dialer.done))
+		w.t.Fatalf("closed: %v, %v; %d logins", servers[0].closed, servers[1].closed, len(w.dialer.done))
 	}
 	endFarewells(w.loop)
 	w.settle()
 	w.reply(w.servesNext(), live())
 	c.wantWelcome()
+	if servers[1].closed {
+		w.t.Error("two servers were closed for one client")
+	}
+}
+
+// TestFarewellForAnother: while one server says goodbye for a client of another
+// pool, no second one is closed for the same client.
+func TestFarewellForAnother(t *testing.T) {
+	w := newWorld(t, "auth_type = trust\npool_mode = transaction\nmax_db_connections = 2\nplan = gold\n"+
+		"[plans]\ngold = max_server_connections=9", "")
+	servers := w.serveEach([]string{"user", "alice", "database", "app"}, []string{"user", "hash", "database", "app"})
+	w.inPlaceOfOne(servers, "user", "watch", "database", "app")
 }
 
 // TestFarewellOfARemovedPool is the same where the server that says goodbye is of an
@@ -146,31 +163,14 @@ func TestFarewellOfARemovedPool(t *testing.T) {
 			return configs.Parse("test", "[databases]\nb = host=db user=owner\nc = host=db user=owner\n[pgbouncer]\n"+settings+"\n")
 		}
 	})
-	var servers []*fakeConn
-	for _, database := range []string{"a", "b"} {
-		c := w.connect().startup("user", "alice", "database", database)
-		servers = append(servers, w.servesNext())
-		w.reply(servers[len(servers)-1], live())
-		c.wantWelcome()
-	}
+	servers := w.serveEach([]string{"user", "alice", "database", "a"}, []string{"user", "alice", "database", "b"})
 	w.outside(func() {
 		if err := w.p.Kill("a"); err != nil {
 			t.Error(err)
 		}
 	})
 	w.reload()
-	c := w.connect().startup("user", "alice", "database", "c")
-	w.pass(time.Second)
-	if !servers[0].closed || servers[1].closed || len(w.dialer.done) > 0 {
-		t.Fatalf("closed: %v, %v; %d logins", servers[0].closed, servers[1].closed, len(w.dialer.done))
-	}
-	endFarewells(w.loop)
-	w.settle()
-	w.reply(w.servesNext(), live())
-	c.wantWelcome()
-	if servers[1].closed {
-		t.Error("two servers were closed for one client")
-	}
+	w.inPlaceOfOne(servers, "user", "alice", "database", "c")
 }
 
 // TestFarewellIsBounded: a server that never ends, as on a machine that is gone,
